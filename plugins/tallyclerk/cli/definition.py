@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands this provider adds to the ``airflow`` command line.
+
+Airflow calls :func:`get_cli_commands` at the start of every ``airflow`` process, so this module only describes:
+each command's code is loaded when it is run. A new subcommand is one entry in ``SUBCOMMANDS``.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from airflow.cli.cli_config import ARG_YES, ActionCommand, Arg, CLICommand, GroupCommand, lazy_load_command, positive_int
+
+from tallyclerk.cli.grafting import graft
+from tallyclerk.cli.timestamps import parse_date
+
+log = logging.getLogger(__name__)
+
+SUBCOMMANDS: tuple[CLICommand, ...] = (
+    ActionCommand(
+        name="load-settings",
+        help="Write the connections, pools and variables of airflow_settings.yaml into Airflow",
+        description=(
+            "Write the connections, pools and variables of a settings file (Astro's schema) into Airflow's database.\n"
+            "${VAR} and ${VAR:-default} are taken from the environment. Running it again changes nothing."
+        ),
+        func=lazy_load_command("tallyclerk.cli.load_settings.load_settings"),
+        args=(Arg(("file",), nargs="?", default="airflow_settings.yaml", metavar="FILE", help="default: %(default)s"),),
+    ),
+)
+
+BACKFILL = ActionCommand(
+    name="backfill",
+    help="Run a DAG for each schedule interval of a range of dates, and wait for the result",
+    description=(
+        "Run a DAG for each schedule interval of a range of dates, and wait for the result.\n"
+        "The scheduler does the work, through Airflow's own backfill. Exit codes: 0 every run of the range succeeded,\n"
+        "1 a run failed, 2 refused before anything was started, 130 interrupted (Ctrl-C cancels what has not started)."
+    ),
+    epilog=(
+        "As in Airflow 2, but for: --rerun-failed-tasks reruns all tasks of a failed run; options that chose tasks,\n"
+        "a pool or a local executor are gone with the backfill job that Airflow 3 removed."
+    ),
+    func=lazy_load_command("tallyclerk.cli.backfill.backfill"),
+    args=(
+        Arg(("dag_id",), metavar="DAG_ID", help="The DAG to run"),
+        Arg(("-s", "--start-date"), type=parse_date, metavar="DATE", help="First logical date (default: the end date)"),
+        Arg(
+            ("-e", "--end-date"),
+            type=parse_date,
+            metavar="DATE",
+            help="Last logical date, inclusive; a bare date is its midnight (default: the start date)",
+        ),
+        Arg(("-c", "--conf"), metavar="JSON", help="JSON object, the conf of every run"),
+        Arg(("-n", "--dry-run"), action="store_true", help="Show what would run, change nothing"),
+        Arg(("-B", "--run-backwards"), action="store_true", help="Newest first (not with depends_on_past)"),
+        Arg(("--reset-dagruns",), action="store_true", help="Run finished runs of the range again, good or bad (asks)"),
+        Arg(("--rerun-failed-tasks",), action="store_true", help="Run failed runs of the range again"),
+        Arg(
+            ("--max-active-runs",),
+            type=positive_int(allow_zero=False),
+            metavar="N",
+            help="Runs at once (default: the DAG's max_active_runs)",
+        ),
+        Arg(("--no-wait",), action="store_true", help="Return once the runs are queued"),
+        ARG_YES,
+    ),
+)
+
+
+def get_cli_commands() -> list[CLICommand]:
+    """Return the group ``airflow tallyclerk`` and, on the way, add ``backfill`` to ``airflow dags``."""
+    if refusal := graft("dags", BACKFILL):
+        log.warning("`airflow dags backfill` is not available (%s); use `airflow backfill create`.", refusal)
+    return [
+        GroupCommand(
+            name="tallyclerk",
+            help="Settings, contracts, ledger and quarantine of Tallyclerk's loads",
+            subcommands=SUBCOMMANDS,
+        )
+    ]
