@@ -1,0 +1,87 @@
+"""The shop's commands; see ``python -m include.shop --help``. Answers are JSON on standard output."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import date
+from time import perf_counter
+from typing import Any
+
+from include.shop import environment, trading_days
+from include.shop.exceptions import ShopError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code is 1 where the shop cannot do it."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except ShopError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m include.shop", description="The demo's shop.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    seed = commands.add_parser("seed", help="write the nightly CSV files and fill the customers' table; safe to repeat")
+    extent = seed.add_mutually_exclusive_group()
+    extent.add_argument("--days", type=int, metavar="N", help="the last N complete days, beside those already there")
+    extent.add_argument("--all", action="store_true", help="every complete day of the shop's history (the default)")
+    seed.add_argument("--only", choices=("sales", "customers"), help="one half of it")
+    seed.set_defaults(run=_seed)
+
+    totals = commands.add_parser("totals", help="what a day must come to, computed from the source")
+    totals.add_argument("--date", type=date.fromisoformat, required=True, metavar="YYYY-MM-DD")
+    totals.set_defaults(run=_totals)
+
+    days = commands.add_parser("days", help="the shop's today, yesterday, first day and shift")
+    days.set_defaults(run=_days)
+    return parser
+
+
+def _seed(options: argparse.Namespace) -> None:
+    days = trading_days.current()
+    if options.only != "customers":
+        from include.shop import landing
+
+        start = perf_counter()
+        export = landing.export_days(days, environment.landing_folder(), options.days)
+        _answer(
+            landing=str(export.folder),
+            yesterday=days.yesterday,
+            written=len(export.written),
+            kept=len(export.kept),
+            removed=len(export.removed),
+            rows_written=export.rows,
+            seconds=round(perf_counter() - start, 1),
+        )
+    if options.only != "sales":
+        from include.shop import customers
+
+        start = perf_counter()
+        seeded = customers.seed_customers(environment.database_conninfo(), days)
+        _answer(table="public.customers", **asdict(seeded), seconds=round(perf_counter() - start, 1))
+
+
+def _totals(options: argparse.Namespace) -> None:
+    from include.shop.totals import day_totals
+
+    _answer(**asdict(day_totals(options.date)))
+
+
+def _days(_: argparse.Namespace) -> None:
+    days = trading_days.current()
+    _answer(today=days.today, yesterday=days.yesterday, first_day=days.first_day, shift_days=days.shift.days)
+
+
+def _answer(**facts: Any) -> None:
+    print(json.dumps(facts, default=str), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

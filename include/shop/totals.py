@@ -1,0 +1,79 @@
+"""What a day must come to: the independent truth with which the pipeline's results are compared.
+
+Computed by DuckDB straight from the source's file with a query of its own: it shares with the export only the
+shift of the dates and the rounding to the nearest cent, which comes **before** the test ``sales_value > 0`` (20
+sales are 1e-15 dollars, thus 0.00). A day that is not over yet is answered as if it were.
+"""
+
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+from include.shop import trading_days
+from include.shop.source import parquet_file, quoted
+from include.shop.trading_days import TradingDays
+
+
+@dataclass(frozen=True, slots=True)
+class DayTotals:
+    """A day's sales lines and their value in dollars, of all lines and of those with ``sales_value > 0``."""
+
+    day: date
+    source_day: date
+    rows: int
+    sales_value: Decimal
+    positive_rows: int
+    positive_sales_value: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerTotals:
+    """What a household spent, in dollars, and its sales lines, both of those with ``sales_value > 0``."""
+
+    total: Decimal
+    count: int
+
+
+def day_totals(day: date, *, days: TradingDays | None = None) -> DayTotals:
+    """The totals of ``day``, seen from ``days`` (default: ``trading_days.current()``).
+
+    :raises ShopError: the day lies outside the shop's history.
+    """
+    source_day = (days or trading_days.current()).source_day(day)
+    ((rows, cents, positive_rows, positive_cents),) = _query(
+        "SELECT count(*), sum(cents), count(*) FILTER (cents > 0), sum(cents) FILTER (cents > 0) FROM sold", source_day
+    )
+    return DayTotals(day, source_day, rows, _dollars(cents), positive_rows, _dollars(positive_cents))
+
+
+def customer_totals(day: date, *, days: TradingDays | None = None) -> dict[int, CustomerTotals]:
+    """The totals of ``day`` by ``household_id``; a household without a sale above 0.00 is not in it.
+
+    :raises ShopError: the day lies outside the shop's history.
+    """
+    source_day = (days or trading_days.current()).source_day(day)
+    found = _query(
+        "SELECT household_id, sum(cents), count(*) FROM sold WHERE cents > 0 GROUP BY household_id ORDER BY household_id",
+        source_day,
+    )
+    return {household: CustomerTotals(_dollars(cents), count) for household, cents, count in found}
+
+
+def _query(query: str, source_day: date) -> list[tuple[Any, ...]]:
+    """Run a query over ``sold``: household_id and cents (an integer) of the day's sales lines."""
+    import duckdb
+
+    sold = f"""
+        WITH sold AS (
+            SELECT household_id, CAST(round(sales_value * 100) AS BIGINT) AS cents
+            FROM read_parquet({quoted(parquet_file("transactions"))})
+            WHERE CAST(transaction_timestamp AS DATE) = $day
+        )
+    """
+    with duckdb.connect() as connection:
+        return connection.execute(sold + query, {"day": source_day}).fetchall()
+
+
+def _dollars(cents: int | None) -> Decimal:
+    return Decimal(cents or 0).scaleb(-2)
