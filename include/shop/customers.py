@@ -19,7 +19,7 @@ from include.shop.trading_days import TradingDays
 
 DEMOGRAPHICS = ("age", "income", "home_ownership", "marital_status", "household_size", "household_comp", "kids_count")
 
-Household = tuple[int | str | None | datetime, ...]
+Household = tuple[int | str | datetime | None, ...]
 """household_id, the seven demographics, updated_at."""
 
 

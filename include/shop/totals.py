@@ -54,7 +54,7 @@ def customer_totals(day: date, *, days: TradingDays | None = None) -> dict[int, 
     """
     source_day = (days or trading_days.current()).source_day(day)
     found = _query(
-        "SELECT household_id, sum(cents), count(*) FROM sold WHERE cents > 0 GROUP BY household_id ORDER BY household_id",
+        "SELECT household_id, sum(cents), count(*) FROM sold WHERE cents > 0 GROUP BY household_id",
         source_day,
     )
     return {household: CustomerTotals(_dollars(cents), count) for household, cents, count in found}
