@@ -67,7 +67,10 @@ def seed_customers(conninfo: str, days: TradingDays, *, schema: str = "public") 
         with psycopg.connect(conninfo, connect_timeout=10, application_name="tallyclerk-shop") as connection:
             return _seed(connection, days, schema)
     except psycopg.OperationalError as error:
-        raise ShopError(f"The shop's database does not answer: {error}. Start it with `make up`.") from error
+        raise ShopError(
+            f"The shop's database does not let us in: {' '.join(str(error).split())} "
+            f"Remedy: see with `make status` that it runs, and that the password in .env is its own."
+        ) from error
     except psycopg.errors.InsufficientPrivilege as error:
         raise ShopError(f"The shop's database refuses: {error}. Its user must own the schema {schema}.") from error
 

@@ -5,7 +5,9 @@
 ``TALLYCLERK_LANDING``           where the nightly CSV files land; default ``<TALLYCLERK_HOME>/shop/landing``
 ``TALLYCLERK_SHOP_DB_URI``       the shop's database as a libpq URI or key=value string; the next two are then unused
 ``TALLYCLERK_POSTGRES_PORT``     the port of the stack's PostgreSQL on 127.0.0.1; default 5433
-``RETAIL_DB_PASSWORD``           the password of its user ``retail`` for its database ``retail``
+``RETAIL_DB_PASSWORD``           the password of its user ``retail`` for its database ``retail``; also read as
+                                 ``TALLYCLERK_RETAIL_DB_PASSWORD``, the name under which the stack makes it
+``TALLYCLERK_ENV_FILE``          another file in place of ``.env``
 ``SHOP_TODAY``                   the shop's today as an ISO date; default is the clock's date in UTC
 ================================ ===============================================================================
 
@@ -18,7 +20,6 @@ from pathlib import Path
 from include.shop.exceptions import ShopError
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-ENV_FILE = CHECKOUT / ".env"
 
 
 def read_env_file(path: Path) -> dict[str, str]:
@@ -39,7 +40,8 @@ def read_env_file(path: Path) -> dict[str, str]:
 
 def setting(name: str) -> str | None:
     """A setting's value, or None where neither the environment nor ``.env`` gives one."""
-    return os.environ.get(name) or read_env_file(ENV_FILE).get(name) or None
+    env_file = Path(os.environ.get("TALLYCLERK_ENV_FILE") or CHECKOUT / ".env")
+    return os.environ.get(name) or read_env_file(env_file).get(name) or None
 
 
 def home() -> Path:
@@ -70,7 +72,7 @@ def database_conninfo() -> str:
                 "TALLYCLERK_SHOP_DB_URI cannot be read: write it as postgresql://user:password@host:port/database."
             ) from None
         return uri
-    password = setting("RETAIL_DB_PASSWORD")
+    password = setting("RETAIL_DB_PASSWORD") or setting("TALLYCLERK_RETAIL_DB_PASSWORD")
     if password is None:
         raise ShopError(
             "The shop's database has no password: RETAIL_DB_PASSWORD is neither in the environment nor in .env. "

@@ -1,0 +1,77 @@
+import csv
+from datetime import date, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from include.shop.exceptions import ShopError
+from include.shop.landing import export_days, file_name
+from include.shop.source import parquet_file
+from include.shop.totals import CustomerTotals, DayTotals, customer_totals, day_totals
+from include.shop.trading_days import TradingDays
+
+
+def test_totals_equal_those_of_the_files(days: TradingDays, tmp_path: Path) -> None:
+    export_days(days, tmp_path, 3)
+    for day in days.complete_days(3):
+        with (tmp_path / file_name(day)).open(newline="") as file:
+            sales = [(int(row["household_id"]), Decimal(row["sales_value"])) for row in csv.DictReader(file)]
+        positive = [(household, value) for household, value in sales if value > 0]
+        assert 0 < len(positive) < len(sales)
+        assert day_totals(day, days=days) == DayTotals(
+            day=day,
+            source_day=day - days.shift,
+            rows=len(sales),
+            sales_value=sum((value for _, value in sales), Decimal()),
+            positive_rows=len(positive),
+            positive_sales_value=sum((value for _, value in positive), Decimal()),
+        )
+        by_household: dict[int, list[Decimal]] = {}
+        for household, value in positive:
+            by_household.setdefault(household, []).append(value)
+        assert customer_totals(day, days=days) == {
+            household: CustomerTotals(sum(values, Decimal()), len(values)) for household, values in by_household.items()
+        }
+
+
+def test_customers_add_up_to_their_day(days: TradingDays) -> None:
+    totals = day_totals(days.yesterday, days=days)
+    customers = customer_totals(days.yesterday, days=days).values()
+    assert sum(customer.count for customer in customers) == totals.positive_rows
+    assert sum(customer.total for customer in customers) == totals.positive_sales_value
+
+
+def test_a_day_comes_to_what_pandas_makes_of_the_package() -> None:
+    """Sum of ``(sales_value * 100).round()`` over 2017-12-24, computed once with pandas 3.1."""
+    christmas_eve = date(2017, 12, 24)
+    days = TradingDays(christmas_eve)
+    totals = day_totals(christmas_eve, days=days)
+    assert (totals.rows, totals.positive_rows) == (5789, 5749)
+    assert totals.sales_value == totals.positive_sales_value == Decimal("20142.69")
+    assert len(customer_totals(christmas_eve, days=days)) == 505
+
+
+def test_a_sale_of_less_than_a_cent_counts_as_nothing() -> None:
+    """2017-12-03 holds one of the source's 20 values like 1.8e-15: above zero as a double, 0.00 as money."""
+    day = date(2017, 12, 3)
+    relation = duckdb.read_parquet(str(parquet_file("transactions")))
+    ((as_doubles,),) = (
+        relation.filter(f"transaction_timestamp::DATE = DATE '{day}' AND sales_value > 0")
+        .aggregate("count(*)")
+        .fetchall()
+    )
+    assert day_totals(day, days=TradingDays(date(2017, 12, 20))).positive_rows == as_doubles - 1
+
+
+def test_a_day_without_sales_comes_to_nothing() -> None:
+    days = TradingDays(date(2017, 12, 20))
+    totals = day_totals(date(2017, 12, 25), days=days)
+    assert (totals.rows, totals.sales_value, totals.positive_rows) == (0, Decimal("0.00"), 0)
+    assert customer_totals(date(2017, 12, 25), days=days) == {}
+
+
+def test_a_day_outside_the_history_is_refused(days: TradingDays) -> None:
+    with pytest.raises(ShopError, match="runs from"):
+        day_totals(days.first_day - timedelta(days=1), days=days)
