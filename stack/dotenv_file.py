@@ -1,0 +1,70 @@
+"""`.env`: the one file that holds secrets. Made at the first start, readable by its owner only, never committed."""
+
+from __future__ import annotations
+
+import base64
+import os
+import secrets
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from stack.errors import SettingError
+
+
+def _password() -> str:
+    # letters and digits only: safe in a URL, a shell and a properties file
+    return secrets.token_hex(16)
+
+
+def _fernet_key() -> str:
+    return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
+
+
+_GENERATORS: Mapping[str, Callable[[], str]] = {
+    "TALLYCLERK_POSTGRES_PASSWORD": _password,
+    "TALLYCLERK_AIRFLOW_DB_PASSWORD": _password,
+    "TALLYCLERK_RETAIL_DB_PASSWORD": _password,
+    "TALLYCLERK_AIRFLOW_ADMIN_PASSWORD": _password,
+    "TALLYCLERK_FERNET_KEY": _fernet_key,
+    "TALLYCLERK_JWT_SECRET": _password,
+    "TALLYCLERK_API_SECRET_KEY": _password,
+}
+SECRET_NAMES = tuple(_GENERATORS)
+
+
+def ensure_dotenv(path: Path) -> None:
+    """Creates `path` (mode 600) or adds the secrets it lacks; what is in it stays as it is.
+
+    :raises SettingError: other users can read the file.
+    """
+    present = read_dotenv(path)
+    if path.exists() and path.stat().st_mode & 0o077:
+        raise SettingError(f"{path} can be read by other users: chmod 600 {path}")
+    missing = [name for name in SECRET_NAMES if not present.get(name)]
+    if not missing:
+        return
+    text = path.read_text() if path.exists() else "# Made by the first start. Secrets of this machine's stack: keep it, do not commit it.\n"
+    text += "".join(f"{name}={_GENERATORS[name]()}\n" for name in missing)
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
+        stream.write(text)
+    draft.replace(path)
+
+
+def read_dotenv(path: Path) -> dict[str, str]:
+    """The variables of `path`, none when it does not exist. Lines are `NAME=value` or comments.
+
+    :raises SettingError: a line is neither.
+    """
+    if not path.exists():
+        return {}
+    values = {}
+    for number, line in enumerate(path.read_text().splitlines(), start=1):
+        line = line.strip()
+        if not line or line.startswith("#"):
+            continue
+        name, equals, value = line.partition("=")
+        if not equals:
+            raise SettingError(f"{path}, line {number}: expected NAME=value")
+        values[name.strip()] = value.strip().strip("'\"")
+    return values

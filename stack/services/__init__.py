@@ -1,0 +1,19 @@
+"""The services: one module each; to add one, describe it there and name it here."""
+
+from stack.service import Service
+from stack.services import airflow, cassandra, hdfs, postgres, spark
+
+SERVICES: tuple[Service, ...] = (
+    postgres.POSTGRES,
+    hdfs.NAMENODE,
+    hdfs.DATANODE,
+    spark.MASTER,
+    spark.WORKER,
+    cassandra.CASSANDRA,
+    airflow.DATABASE,
+    airflow.SETTINGS,
+    airflow.API_SERVER,
+    airflow.SCHEDULER,
+    airflow.DAG_PROCESSOR,
+    airflow.TRIGGERER,
+)

@@ -1,0 +1,141 @@
+"""Where the stack lives and where it listens: the environment first, then `.env`, then the defaults below."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from stack.dotenv_file import SECRET_NAMES, ensure_dotenv, read_dotenv
+from stack.errors import SettingError
+
+ROOT = Path(__file__).resolve().parent.parent
+LOOPBACK = "127.0.0.1"
+
+PORTS: Mapping[str, int] = {
+    "TALLYCLERK_POSTGRES_PORT": 5433,
+    "TALLYCLERK_HDFS_PORT": 8020,
+    "TALLYCLERK_HDFS_HTTP_PORT": 9870,
+    "TALLYCLERK_HDFS_DATANODE_PORT": 9866,
+    "TALLYCLERK_HDFS_DATANODE_IPC_PORT": 9867,
+    "TALLYCLERK_HDFS_DATANODE_HTTP_PORT": 9864,
+    "TALLYCLERK_SPARK_MASTER_PORT": 7077,
+    "TALLYCLERK_SPARK_UI_PORT": 8080,
+    "TALLYCLERK_SPARK_WORKER_PORT": 7078,
+    "TALLYCLERK_SPARK_WORKER_UI_PORT": 8090,
+    "TALLYCLERK_CASSANDRA_PORT": 9042,
+    "TALLYCLERK_CASSANDRA_STORAGE_PORT": 7000,
+    "TALLYCLERK_CASSANDRA_JMX_PORT": 7199,
+    "TALLYCLERK_AIRFLOW_PORT": 8082,
+    "TALLYCLERK_KAFKA_PORT": 9092,
+}
+"""Every port of the stack by the variable that overrides it."""
+
+OPTIONS: Mapping[str, str] = {
+    "TALLYCLERK_CASSANDRA_HEAP": "768m",
+    "TALLYCLERK_SPARK_WORKER_MEMORY": "3g",
+    "TALLYCLERK_SPARK_WORKER_CORES": str(os.cpu_count() or 2),
+    "TALLYCLERK_AIRFLOW_PARALLELISM": "4",
+}
+"""Other knobs, as text, by their variable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One instance of the stack: its folder, its ports and its secrets."""
+
+    root: Path
+    home: Path
+    ports: Mapping[str, int]
+    options: Mapping[str, str]
+    secrets: Mapping[str, str] = field(repr=False)
+
+    def port(self, name: str) -> int:
+        """The port of `TALLYCLERK_<name>_PORT`."""
+        return self.ports[f"TALLYCLERK_{name}_PORT"]
+
+    def option(self, name: str) -> str:
+        """The value of `TALLYCLERK_<name>`."""
+        return self.options[f"TALLYCLERK_{name}"]
+
+    def secret(self, name: str) -> str:
+        """The generated secret `TALLYCLERK_<name>`."""
+        return self.secrets[f"TALLYCLERK_{name}"]
+
+    @property
+    def conf(self) -> Path:
+        """The committed configuration files."""
+        return self.root / "stack" / "conf"
+
+    @property
+    def rendered_conf(self) -> Path:
+        """Configuration files with this machine's paths and ports filled in."""
+        return self.home / "conf"
+
+    @property
+    def logs(self) -> Path:
+        return self.home / "logs"
+
+    @property
+    def run(self) -> Path:
+        return self.home / "run"
+
+    @property
+    def data(self) -> Path:
+        return self.home / "data"
+
+    @property
+    def landing(self) -> Path:
+        """Where the shop's nightly export lands."""
+        return self.home / "shop" / "landing"
+
+    def jars(self, service: str) -> Path:
+        """The folder of a service's Maven jars."""
+        return self.home / "jars" / service
+
+    def variables(self) -> dict[str, str]:
+        """Everything above as environment variables, for processes that must find this instance."""
+        return {
+            "TALLYCLERK_HOME": str(self.home),
+            **{name: str(port) for name, port in self.ports.items()},
+            **self.options,
+            **self.secrets,
+            "TALLYCLERK_LANDING": str(self.landing),
+        }
+
+
+def load_settings(environ: Mapping[str, str] | None = None, *, root: Path = ROOT) -> Settings:
+    """Reads the settings, and makes `.env` with fresh secrets when there is none.
+
+    :raises SettingError: a port is no port, two services share one, or `.env` cannot be read.
+    """
+    environ = os.environ if environ is None else environ
+    dotenv = Path(environ.get("TALLYCLERK_ENV_FILE") or root / ".env")
+    ensure_dotenv(dotenv)
+    values = {**read_dotenv(dotenv), **environ}
+    ports = {name: _port(name, values.get(name), default) for name, default in PORTS.items()}
+    _refuse_shared_ports(ports)
+    return Settings(
+        root=root,
+        home=Path(values.get("TALLYCLERK_HOME") or root / ".tallyclerk").absolute(),
+        ports=ports,
+        options={name: values.get(name) or default for name, default in OPTIONS.items()},
+        secrets={name: values[name] for name in SECRET_NAMES},
+    )
+
+
+def _port(name: str, text: str | None, default: int) -> int:
+    if not text:
+        return default
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise SettingError(f"{name}={text!r} is not a port number (1 to 65535)")
+    return int(text)
+
+
+def _refuse_shared_ports(ports: Mapping[str, int]) -> None:
+    owners: dict[int, str] = {}
+    for name, port in ports.items():
+        if port in owners:
+            raise SettingError(f"{name} and {owners[port]} are both {port}: give one of them another port")
+        owners[port] = name
