@@ -13,8 +13,6 @@ def parse_date(text: str) -> datetime:
     Raises ``argparse.ArgumentTypeError``, so that the message names the option. Airflow's own reader is not
     enough here: it also takes a bare time or a duration and turns it into today.
     """
-    from airflow._shared.timezones.timezone import make_aware
-
     from airflow.settings import TIMEZONE
 
     try:
@@ -23,4 +21,4 @@ def parse_date(text: str) -> datetime:
         raise argparse.ArgumentTypeError(
             f"{text!r} is not a date: write YYYY-MM-DD or YYYY-MM-DDTHH:MM[:SS][+HH:MM]"
         ) from None
-    return moment if moment.tzinfo else make_aware(moment, TIMEZONE)
+    return moment if moment.tzinfo else moment.replace(tzinfo=TIMEZONE)
