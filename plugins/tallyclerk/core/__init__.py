@@ -1,0 +1,1 @@
+"""Values and rules of a load. No Airflow, no driver."""

@@ -1,0 +1,136 @@
+"""Every error of the provider, grouped by what recovers from it.
+
+* :class:`TerminalError`: running again cannot help (terminal); a person has to act.
+* :class:`SpecError`: what the user wrote is wrong (a contract, an argument, a settings file). Terminal.
+* :class:`RecordError`: the data is wrong and the load refused it. Terminal until data or thresholds change.
+* :class:`TransientError`: a service was away or another attempt was faster. A retry is the remedy.
+
+Each message is a sentence that says what happened and what to do. Constructors take facts and build it.
+Nothing here imports Airflow or a driver, so that any module may import it at parse time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+
+class TallyclerkError(Exception):
+    """Base of all errors raised on purpose by this provider."""
+
+
+class TerminalError(TallyclerkError):
+    """A retry cannot help."""
+
+
+class SpecError(TerminalError):
+    """Something the user wrote cannot be carried out as written."""
+
+
+class SpecErrors(SpecError):
+    """All findings about one or more documents at once, each with file, path and remedy."""
+
+    def __init__(self, findings: Sequence[str]) -> None:
+        self.findings = tuple(findings)
+        count = len(self.findings)
+        super().__init__(
+            f"{count} problem{'s' if count != 1 else ''} found:\n" + "\n".join(f"  {line}" for line in self.findings)
+        )
+
+
+class RecordError(TerminalError):
+    """The data does not fit, so that nothing of it was committed."""
+
+
+class HeaderError(RecordError):
+    """A file's header is not the contract's."""
+
+    def __init__(self, *, path: str | Path, expected: Sequence[str], found: Sequence[str]) -> None:
+        missing = [name for name in expected if name not in found]
+        unknown = [name for name in found if name not in expected]
+        if missing or unknown:
+            detail = "; ".join(
+                part
+                for part in (
+                    f"missing: {', '.join(missing)}" if missing else "",
+                    f"not in the contract: {', '.join(unknown)}" if unknown else "",
+                )
+                if part
+            )
+        else:
+            detail = "same names in another order"
+        super().__init__(
+            f"{path}: the header is not the contract's ({detail}). Expected {','.join(expected)!r}, "
+            f"found {','.join(found)!r}. Mend the file, or change the contract's properties and its version."
+        )
+
+
+class DamagedFileError(RecordError):
+    """A file ends early, cannot be decompressed or is not in the declared encoding."""
+
+    def __init__(self, *, path: str | Path, damage: str) -> None:
+        super().__init__(f"{path}: {damage}. Nothing was loaded; ask the sender for the file again.")
+
+
+class NoInputError(RecordError):
+    """A window has no file where the contract expects one."""
+
+    def __init__(self, *, pattern: str, window: str) -> None:
+        super().__init__(
+            f"No file matches {pattern!r} for window {window}. Wait for the delivery, or pass allow_empty=True "
+            "where a window without files is right."
+        )
+
+
+class TooManyRejectsError(RecordError):
+    """More records were rejected than the load allows."""
+
+    def __init__(self, *, rejected: int, read: int, limit: str, examples: Sequence[str] = ()) -> None:
+        shown = "".join(f"\n  {line}" for line in examples)
+        super().__init__(
+            f"{rejected:,} of {read:,} records were rejected; {limit}. Nothing was committed. "
+            f"Mend the data or raise the limit.{shown}"
+        )
+
+
+class LedgerError(RecordError):
+    """The counts of a load do not add up: rows were lost or doubled on the way."""
+
+    def __init__(self, *, load: str, counts: Mapping[str, int], rule: str) -> None:
+        listed = ", ".join(f"{name}={value:,}" for name, value in counts.items())
+        super().__init__(f"The ledger of {load} does not close ({rule}): {listed}. Nothing was committed.")
+
+
+class ReconcileError(RecordError):
+    """Two places that must hold the same rows do not."""
+
+
+class SchemaMismatchError(TerminalError):
+    """The stored table and the contract have different columns."""
+
+    def __init__(self, *, table: str, differences: Sequence[str]) -> None:
+        super().__init__(
+            f"{table} does not have the contract's schema: {'; '.join(differences)}. "
+            "Load into a new table, or migrate this one, and raise the contract's version."
+        )
+
+
+class TransientError(TallyclerkError):
+    """A retry may help: the load is idempotent, so repeating it is safe."""
+
+
+class ServiceUnavailableError(TransientError):
+    """A service did not answer, or answered that it is not ready."""
+
+    def __init__(self, *, service: str, address: str, cause: object) -> None:
+        super().__init__(
+            f"{service} at {address} is not available: {cause}. The load changed nothing that a retry does not "
+            "replace; check the service (`make status`)."
+        )
+
+
+class ConcurrentLoadError(TransientError):
+    """Another attempt committed the same window at the same time."""
+
+    def __init__(self, *, load: str, cause: object) -> None:
+        super().__init__(f"Another attempt committed {load} at the same time ({cause}). The retry starts from its rows.")
