@@ -42,7 +42,9 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text)
         command.add_argument("services", nargs="*", help=f"all without a name; {groups}, or a single process")
         command.set_defaults(run=run)
-    commands.choices["up"].add_argument("--without", action="append", default=[], metavar="NAME", help="leave this group out")
+    commands.choices["up"].add_argument(
+        "--without", action="append", default=[], metavar="NAME", help="leave this group out"
+    )
     reset = commands.add_parser("reset", help="stop everything and delete its data and logs (jars and .env stay)")
     reset.add_argument("--yes", action="store_true", help="do not ask")
     reset.set_defaults(run=_reset)

@@ -43,7 +43,11 @@ def ensure_dotenv(path: Path) -> None:
     missing = [name for name in SECRET_NAMES if not present.get(name)]
     if not missing:
         return
-    text = path.read_text() if path.exists() else "# Made by the first start. Secrets of this machine's stack: keep it, do not commit it.\n"
+    text = (
+        path.read_text()
+        if path.exists()
+        else "# Made by the first start. Secrets of this machine's stack: keep it, do not commit it.\n"
+    )
     text += "".join(f"{name}={_GENERATORS[name]()}\n" for name in missing)
     draft = path.with_name(f"{path.name}.{os.getpid()}")
     with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:

@@ -57,7 +57,9 @@ def _resolve(settings: Settings, maven: str, name: str) -> None:
         command += ["-DincludeScope=runtime", f"-DoutputDirectory={draft}/jars"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise ToolMissingError(f"Maven could not resolve {pom(settings, name)}:\n{(done.stdout + done.stderr)[-2000:]}")
+            raise ToolMissingError(
+                f"Maven could not resolve {pom(settings, name)}:\n{(done.stdout + done.stderr)[-2000:]}"
+            )
         (Path(draft) / "jars" / ".pom").write_text(_checksum(pom(settings, name)))
         shutil.rmtree(target, ignore_errors=True)
         (Path(draft) / "jars").rename(target)

@@ -22,14 +22,16 @@ def java() -> str:
     :raises ToolMissingError: there is none.
     """
     found = {}
-    for candidate in _candidates():
+    for candidate in candidates():
         version = java_version(candidate)
         if version == NEEDED:
             return candidate
         if version:
             found[candidate] = version
     others = f" (found: {', '.join(f'{path} is {version}' for path, version in found.items())})" if found else ""
-    raise ToolMissingError(f"no Java {NEEDED} found{others}: install it (Debian: apt install openjdk-17-jre-headless) or set JAVA_HOME")
+    raise ToolMissingError(
+        f"no Java {NEEDED} found{others}: install it (Debian: apt install openjdk-17-jre-headless) or set JAVA_HOME"
+    )
 
 
 def java_home() -> str:
@@ -47,7 +49,7 @@ def java_version(executable: str) -> int | None:
     return int(match.group(1)) if match else None
 
 
-def _candidates() -> Iterator[str]:
+def candidates() -> Iterator[str]:
     if home := os.environ.get("JAVA_HOME"):
         yield f"{home}/bin/java"
     if on_path := shutil.which("java"):

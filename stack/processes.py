@@ -19,7 +19,8 @@ from pathlib import Path
 
 import psutil
 
-MARK = "TALLYCLERK_SERVICE"
+from stack.settings import MARK
+
 # psutil derives the start time from the boot time, which may move by a clock tick
 _START_TOLERANCE_SECONDS = 0.5
 _POLL_SECONDS = 0.1
@@ -138,7 +139,7 @@ def memory_bytes(identity: Identity) -> int:
 def listener(port: int) -> str | None:
     """Who listens on `port` of this machine, in words; None when nobody does."""
     for connection in psutil.net_connections(kind="tcp"):
-        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
+        if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port:
             return _describe(connection.pid)
     return None
 
@@ -155,6 +156,7 @@ def _describe(pid: int | None) -> str:
 def base_environment() -> dict[str, str]:
     """The caller's environment without what would lead a service astray."""
     unwanted = {"PYTHONPATH", "SPARK_HOME", "SPARK_CONF_DIR", "HADOOP_CONF_DIR", "CLASSPATH", "JAVA_TOOL_OPTIONS"}
-    proxies = {"NO_PROXY": "127.0.0.1,localhost", "no_proxy": "127.0.0.1,localhost"}
+    # setproctitle, which Airflow uses, overwrites the environment and with it our mark, unless SPT_NOENV is set
+    ours = {"SPT_NOENV": "1", "NO_PROXY": "127.0.0.1,localhost", "no_proxy": "127.0.0.1,localhost"}
     kept = {k: v for k, v in os.environ.items() if k not in unwanted and not k.startswith(("AIRFLOW_", "AIRFLOW__"))}
-    return {**kept, **proxies}
+    return {**kept, **ours}

@@ -12,6 +12,8 @@ from stack.errors import SettingError
 
 ROOT = Path(__file__).resolve().parent.parent
 LOOPBACK = "127.0.0.1"
+MARK = "TALLYCLERK_SERVICE"
+"""The variable by which processes of ours, and their children, are known: `<home>:<service>`."""
 
 PORTS: Mapping[str, int] = {
     "TALLYCLERK_POSTGRES_PORT": 5433,
@@ -105,14 +107,17 @@ class Settings:
         }
 
 
-def load_settings(environ: Mapping[str, str] | None = None, *, root: Path = ROOT) -> Settings:
-    """Reads the settings, and makes `.env` with fresh secrets when there is none.
+def load_settings(
+    environ: Mapping[str, str] | None = None, *, root: Path = ROOT, make_secrets: bool = True
+) -> Settings:
+    """Reads the settings, and makes `.env` with fresh secrets when there is none (unless told not to).
 
     :raises SettingError: a port is no port, two services share one, or `.env` cannot be read.
     """
     environ = os.environ if environ is None else environ
     dotenv = Path(environ.get("TALLYCLERK_ENV_FILE") or root / ".env")
-    ensure_dotenv(dotenv)
+    if make_secrets:
+        ensure_dotenv(dotenv)
     values = {**read_dotenv(dotenv), **environ}
     ports = {name: _port(name, values.get(name), default) for name, default in PORTS.items()}
     _refuse_shared_ports(ports)
@@ -121,7 +126,7 @@ def load_settings(environ: Mapping[str, str] | None = None, *, root: Path = ROOT
         home=Path(values.get("TALLYCLERK_HOME") or root / ".tallyclerk").absolute(),
         ports=ports,
         options={name: values.get(name) or default for name, default in OPTIONS.items()},
-        secrets={name: values[name] for name in SECRET_NAMES},
+        secrets={name: values.get(name, "") for name in SECRET_NAMES},
     )
 
 

@@ -114,7 +114,9 @@ class Supervisor:
         for port in service.ports:
             number = self.settings.port(port)
             if holder := processes.listener(number):
-                raise PortTakenError(service=service.name, port=number, variable=f"TALLYCLERK_{port}_PORT", holder=holder)
+                raise PortTakenError(
+                    service=service.name, port=number, variable=f"TALLYCLERK_{port}_PORT", holder=holder
+                )
         service.prepare(self.settings)
         return processes.start(
             command(self.settings),
@@ -132,7 +134,9 @@ class Supervisor:
             return identity.process() is None or service.healthy(self.settings, identity.started)
 
         if not processes.wait_until(settled, service.start_limit_seconds):
-            raise NotHealthyError(service=service.name, limit_seconds=service.start_limit_seconds, log=self.log(service))
+            raise NotHealthyError(
+                service=service.name, limit_seconds=service.start_limit_seconds, log=self.log(service)
+            )
         if identity.process() is None:
             raise ServiceDiedError(service=service.name, log=self.log(service), tail=_tail(self.log(service)))
 

@@ -14,11 +14,14 @@ import subprocess
 from datetime import datetime
 from pathlib import Path
 
+import psycopg
+
 from stack.errors import ToolMissingError
 from stack.health import get_json
 from stack.processes import base_environment
 from stack.service import Service
 from stack.services import hdfs, spark
+from stack.services.postgres import connect
 from stack.settings import LOOPBACK, Settings
 
 
@@ -97,16 +100,12 @@ def _password_file(settings: Settings) -> Path:
 
 def _database_version(settings: Settings) -> str:
     """What the database must have been migrated for: this Airflow, in this database."""
-    from stack.services.postgres import connect
-
     with connect(settings, "airflow") as connection:
-        (created,) = connection.execute("SELECT oid FROM pg_database WHERE datname = 'airflow'").fetchone()
-    return f"{importlib.metadata.version('apache-airflow')} {created}"
+        row = connection.execute("SELECT oid FROM pg_database WHERE datname = 'airflow'").fetchone()
+    return f"{importlib.metadata.version('apache-airflow')} {row}"
 
 
 def _is_migrated(settings: Settings, since: float) -> bool:
-    import psycopg
-
     stamp = home(settings) / "migrated"
     try:
         return stamp.exists() and stamp.read_text() == _database_version(settings)
@@ -157,7 +156,7 @@ def _process(name: str, component: str, *arguments: str, memory_mb: int) -> Serv
     return Service(
         name=f"airflow-{name}",
         group="airflow",
-        depends_on=("airflow-api-server", "airflow-settings"),
+        depends_on=("airflow-api-server",),
         command=lambda settings: [str(settings.root / ".venv" / "bin" / "airflow"), name, *arguments],
         environment=environment,
         healthy=lambda settings, since: _component(settings, component, since),

@@ -13,7 +13,11 @@ from stack.settings import Settings
 def _prepare(settings: Settings) -> None:
     (settings.data / "cassandra" / "tmp").mkdir(parents=True, exist_ok=True)
     values = {"STORAGE_PORT": settings.port("CASSANDRA_STORAGE"), "CQL_PORT": settings.port("CASSANDRA")}
-    render(settings.conf / "cassandra" / "cassandra.yaml.in", settings.rendered_conf / "cassandra" / "cassandra.yaml", values)
+    render(
+        settings.conf / "cassandra" / "cassandra.yaml.in",
+        settings.rendered_conf / "cassandra" / "cassandra.yaml",
+        values,
+    )
 
 
 def _command(settings: Settings) -> list[str]:

@@ -56,7 +56,11 @@ def _prepare_namenode(settings: Settings) -> None:
     with (settings.logs / "hdfs-format.log").open("w") as log:
         command = [*_command(settings, _NAMENODE), "-format", "-nonInteractive", "-clusterId", "tallyclerk"]
         done = subprocess.run(
-            command, env={**base_environment(), **environment(settings)}, stdout=log, stderr=subprocess.STDOUT, check=False
+            command,
+            env={**base_environment(), **environment(settings)},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            check=False,
         )
     if done.returncode:
         raise ToolMissingError(f"formatting the NameNode failed, see {log.name}")

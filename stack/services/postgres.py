@@ -18,6 +18,9 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
+from psycopg import sql
+
 from stack.errors import StackError, ToolMissingError
 from stack.service import Service
 from stack.settings import LOOPBACK, Settings
@@ -45,14 +48,14 @@ def as_server_user(command: list[str]) -> list[str]:
     if os.getuid() != 0:
         return command
     if shutil.which("setpriv") is None:
-        raise ToolMissingError("setpriv is needed to run PostgreSQL from root: install it (Debian: apt install util-linux) or use another user")
+        raise ToolMissingError(
+            "setpriv is needed to run PostgreSQL from root: install it (Debian: apt install util-linux) or use another user"
+        )
     return ["setpriv", "--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups", *command]
 
 
-def connect(settings: Settings, database: str = "postgres"):  # type: ignore[no-untyped-def]  # psycopg is imported late
+def connect(settings: Settings, database: str = "postgres") -> psycopg.Connection:
     """An autocommit connection of the superuser. :raises psycopg.OperationalError: the server is away."""
-    import psycopg
-
     return psycopg.connect(
         host=LOOPBACK,
         port=settings.port("POSTGRES"),
@@ -137,8 +140,6 @@ def _command(settings: Settings) -> list[str]:
 
 
 def _answers(settings: Settings, since: float) -> bool:
-    import psycopg
-
     try:
         with connect(settings) as connection:
             connection.execute("SELECT 1")
@@ -153,8 +154,6 @@ def _answers(settings: Settings, since: float) -> bool:
 
 
 def _make_databases(settings: Settings) -> None:
-    from psycopg import sql
-
     with connect(settings) as connection:
         for name, secret in DATABASES.items():
             role, password = sql.Identifier(name), sql.Literal(settings.secret(secret))
