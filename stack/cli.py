@@ -8,7 +8,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 
-from stack import doctor
+from stack import demo, doctor, testing
 from stack.errors import StackError
 from stack.service import Service, dependants, select
 from stack.services import SERVICES, postgres
@@ -48,7 +48,11 @@ def _parser() -> argparse.ArgumentParser:
     reset = commands.add_parser("reset", help="stop everything and delete its data and logs (jars and .env stay)")
     reset.add_argument("--yes", action="store_true", help="do not ask")
     reset.set_defaults(run=_reset)
+    test = commands.add_parser("test", help="start what is missing, run all tests, stop what was started")
+    test.add_argument("pytest_arguments", nargs="*", help="handed to pytest; options after --")
+    test.set_defaults(run=_test)
     for name, run, text in (
+        ("run", _run, "start everything, seed the shop, run retail_daily for yesterday, show the result"),
         ("doctor", _doctor, "what this machine lacks, and how to get it"),
         ("urls", _urls, "where the user interfaces are"),
         ("env", _env, "export lines for a shell that works with this stack"),
@@ -95,6 +99,18 @@ def _reset(settings: Settings, options: argparse.Namespace) -> int:
         if folder.exists():
             shutil.rmtree(folder)
     return 0
+
+
+def _run(settings: Settings, options: argparse.Namespace) -> int:
+    Supervisor(settings).up(select(SERVICES, []))
+    code = demo.run_demo(settings)
+    print("\nEverything is still running; `make down` stops it.")
+    _print_urls(settings, SERVICES)
+    return code
+
+
+def _test(settings: Settings, options: argparse.Namespace) -> int:
+    return testing.run_tests(settings, options.pytest_arguments)
 
 
 def _doctor(settings: Settings, options: argparse.Namespace) -> int:

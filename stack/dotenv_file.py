@@ -48,11 +48,22 @@ def ensure_dotenv(path: Path) -> None:
         if path.exists()
         else "# Made by the first start. Secrets of this machine's stack: keep it, do not commit it.\n"
     )
+    if text and not text.endswith("\n"):
+        text += "\n"
     text += "".join(f"{name}={_GENERATORS[name]()}\n" for name in missing)
     draft = path.with_name(f"{path.name}.{os.getpid()}")
     with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
         stream.write(text)
-    draft.replace(path)
+    if path.exists():
+        draft.replace(path)
+        return
+    try:
+        # a link does not replace: when two commands make the first one at once, both must use the same secrets
+        os.link(draft, path)
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()
 
 
 def read_dotenv(path: Path) -> dict[str, str]:

@@ -114,13 +114,13 @@ def stop(identity: Identity | None, *, mark: str, stop_signal: int, grace_second
     return ended
 
 
-def wait_until(condition: Callable[[], bool], limit_seconds: float) -> bool:
+def wait_until(condition: Callable[[], bool], limit_seconds: float, *, poll_seconds: float = _POLL_SECONDS) -> bool:
     """Asks `condition` until it holds or `limit_seconds` are over; returns its last answer."""
     deadline = time.monotonic() + limit_seconds
     while not condition():
         if time.monotonic() >= deadline:
             return False
-        time.sleep(_POLL_SECONDS)
+        time.sleep(poll_seconds)
     return True
 
 

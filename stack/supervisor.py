@@ -35,8 +35,10 @@ class Status:
 class Supervisor:
     """One instance of the stack. It keeps no process: whoever runs it next finds the services by their pid files."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, say: Callable[[str], None] | None = None) -> None:
+        """:param say: takes each line of progress; by default it is printed."""
         self.settings = settings
+        self._tell = say or _print_line
         self._print_lock = threading.Lock()
 
     def up(self, services: Sequence[Service]) -> list[Service]:
@@ -180,7 +182,11 @@ class Supervisor:
 
     def _say(self, line: str) -> None:
         with self._print_lock:
-            print(line, flush=True)
+            self._tell(line)
+
+
+def _print_line(line: str) -> None:
+    print(line, flush=True)
 
 
 class _NotStartedError(StackError):

@@ -66,21 +66,33 @@ def _prepare_namenode(settings: Settings) -> None:
         raise ToolMissingError(f"formatting the NameNode failed, see {log.name}")
 
 
-def _state(settings: Settings) -> dict[str, object]:
-    answer = get_json(f"{_url(settings)}/jmx?qry=Hadoop:service=NameNode,name=FSNamesystemState")
+def _bean(settings: Settings, port: str, query: str) -> dict[str, object]:
+    """The first JMX bean that a daemon gives for `query`; empty when there is no answer."""
+    answer = get_json(f"http://{LOOPBACK}:{settings.port(port)}/jmx?qry=Hadoop:{query}")
     beans = answer.get("beans") if isinstance(answer, dict) else None
     return beans[0] if beans else {}
 
 
+def _namenode_state(settings: Settings) -> dict[str, object]:
+    return _bean(settings, "HDFS_HTTP", "service=NameNode,name=FSNamesystemState")
+
+
 def _namenode_answers(settings: Settings, since: float) -> bool:
-    return bool(_state(settings).get("FSState"))
+    return bool(_namenode_state(settings).get("FSState"))
 
 
-def is_writable(settings: Settings, since: float = 0) -> bool:
-    """Out of safe mode and with a live DataNode: the NameNode answers HTTP long before."""
-    state = _state(settings)
+def is_usable(settings: Settings, since: float = 0) -> bool:
+    """Files can be written, and those already there can be read.
+
+    The NameNode answers HTTP long before, and believes for ten minutes that a dead DataNode lives: so it must be out of safe mode,
+    and the DataNode itself must say that it has reported its blocks.
+    """
+    state = _namenode_state(settings)
     live = state.get("NumLiveDataNodes")
-    return state.get("FSState") == "Operational" and isinstance(live, int) and live >= 1
+    if state.get("FSState") != "Operational" or not isinstance(live, int) or live < 1:
+        return False
+    reports = _bean(settings, "HDFS_DATANODE_HTTP", "service=DataNode,name=DataNodeActivity*").get("BlockReportsNumOps")
+    return isinstance(reports, int) and reports >= 1
 
 
 def _make_folders(settings: Settings) -> None:
@@ -114,7 +126,7 @@ DATANODE = Service(
     ports=("HDFS_DATANODE", "HDFS_DATANODE_IPC", "HDFS_DATANODE_HTTP"),
     command=lambda settings: _command(settings, _DATANODE),
     environment=environment,
-    healthy=is_writable,
+    healthy=is_usable,
     complete=_make_folders,
     memory_mb=250,
 )

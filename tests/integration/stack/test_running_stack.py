@@ -1,0 +1,87 @@
+"""What must be true of the stack that is up. Nothing here changes it."""
+
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+from stack import processes
+from stack.service import select
+from stack.services import SERVICES, hdfs
+from stack.settings import LOOPBACK, ROOT, Settings
+from stack.supervisor import Supervisor
+
+pytestmark = pytest.mark.integration
+
+
+def test_every_service_is_up(settings: Settings) -> None:
+    states = {status.service.name: status.state for status in Supervisor(settings).status(SERVICES)}
+    assert set(states.values()) == {"up"}, states
+
+
+def test_every_listener_of_ours_is_on_loopback(settings: Settings) -> None:
+    supervisor = Supervisor(settings)
+    ours = {process.pid: service.name for service in SERVICES for process in processes.marked(supervisor.mark(service))}
+    listening = [
+        (ours[connection.pid], connection.laddr.ip, connection.laddr.port)
+        for connection in psutil.net_connections(kind="inet")
+        if connection.pid in ours and connection.status == psutil.CONN_LISTEN
+    ]
+    # every declared port was looked at, and whatever else these processes opened (drivers, JMX, log servers)
+    assert {port for _, _, port in listening} >= {settings.port(port) for service in SERVICES for port in service.ports}
+    assert [entry for entry in listening if entry[1] not in (LOOPBACK, f"::ffff:{LOOPBACK}", "::1")] == []
+
+
+def test_up_changes_nothing_when_all_is_up(settings: Settings) -> None:
+    supervisor = Supervisor(settings)
+    before = {service.name: supervisor.identity(service) for service in SERVICES}
+    assert supervisor.up(select(SERVICES, [])) == []
+    assert {service.name: supervisor.identity(service) for service in SERVICES} == before
+
+
+def test_the_first_folders_are_in_hdfs(settings: Settings) -> None:
+    from hdfs_native import Client
+
+    client = Client(f"hdfs://{LOOPBACK}:{settings.port('HDFS')}")
+    assert all(client.get_file_info(folder).isdir for folder in hdfs.FOLDERS)
+
+
+def test_logical_decoding_is_on_and_passwords_are_needed(settings: Settings) -> None:
+    import psycopg
+
+    address = f"host={LOOPBACK} port={settings.port('POSTGRES')} dbname=retail user=retail"
+    with psycopg.connect(f"{address} password={settings.secret('RETAIL_DB_PASSWORD')}") as connection:
+        assert connection.execute("SHOW wal_level").fetchone() == ("logical",)
+        assert connection.execute("SELECT rolreplication FROM pg_roles WHERE rolname = 'retail'").fetchone() == (True,)
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        psycopg.connect(f"{address} password=wrong")
+
+
+def test_no_secret_is_in_a_log_or_a_rendered_file(settings: Settings) -> None:
+    found = [
+        (path, name)
+        for folder in (settings.logs, settings.rendered_conf, settings.run)
+        for path in folder.rglob("*")
+        if path.is_file()
+        for name, secret in settings.secrets.items()
+        if secret.encode() in path.read_bytes()
+    ]
+    assert found == []
+
+
+def test_no_secret_is_on_a_command_line(settings: Settings) -> None:
+    supervisor = Supervisor(settings)
+    commands = [
+        " ".join(process.cmdline()) for service in SERVICES for process in processes.marked(supervisor.mark(service))
+    ]
+    assert commands
+    assert not [command for command in commands for secret in settings.secrets.values() if secret in command]
+
+
+def test_status_says_so_by_its_exit_code(settings: Settings) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "stack", "status", "postgres"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0
+    assert str(settings.port("POSTGRES")) in done.stdout
