@@ -1,4 +1,3 @@
-# SPDX-License-Identifier: Apache-2.0
 """Tallyclerk: loads for Apache Airflow in which every row is accounted for."""
 
 from __future__ import annotations

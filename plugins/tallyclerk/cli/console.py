@@ -1,4 +1,3 @@
-# SPDX-License-Identifier: Apache-2.0
 """How this provider's commands speak: results on stdout, complaints on stderr, no stack trace for a user's mistake."""
 
 from __future__ import annotations
@@ -30,12 +29,21 @@ def command(function: Callable[[Namespace], int]) -> Callable[[Namespace], None]
         try:
             code = function(args)
         except SpecError as refusal:
-            print(refusal, file=sys.stderr)
+            complain(str(refusal))
             code = EXIT_REFUSED
+        except KeyboardInterrupt:
+            complain("interrupted")
+            code = EXIT_INTERRUPTED
         raise SystemExit(code)
 
     logged: Callable[[Namespace], None] = action_cli(providers_configuration_loaded(run))
     return logged
+
+
+def complain(text: str) -> None:
+    """Print to stderr, after what stdout still holds, so that a log with both reads in order."""
+    sys.stdout.flush()
+    print(text, file=sys.stderr)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -1,4 +1,3 @@
-# SPDX-License-Identifier: Apache-2.0
 """The commands this provider adds to the ``airflow`` command line.
 
 Airflow calls :func:`get_cli_commands` at the start of every ``airflow`` process, so this module only describes:
@@ -9,7 +8,15 @@ from __future__ import annotations
 
 import logging
 
-from airflow.cli.cli_config import ARG_YES, ActionCommand, Arg, CLICommand, GroupCommand, lazy_load_command, positive_int
+from airflow.cli.cli_config import (
+    ARG_YES,
+    ActionCommand,
+    Arg,
+    CLICommand,
+    GroupCommand,
+    lazy_load_command,
+    positive_int,
+)
 
 from tallyclerk.cli.grafting import graft
 from tallyclerk.cli.timestamps import parse_date

@@ -1,4 +1,3 @@
-# SPDX-License-Identifier: Apache-2.0
 """Add a command to one of Airflow's own command groups.
 
 Airflow lets a provider add a new group, not a command in a group that exists. But while it asks the providers, the

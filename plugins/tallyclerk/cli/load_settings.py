@@ -1,4 +1,3 @@
-# SPDX-License-Identifier: Apache-2.0
 """``airflow tallyclerk load-settings``: write a settings file into Airflow's database, in one transaction."""
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from sqlalchemy import select
 
 from tallyclerk.cli.console import EXIT_OK, command, table
 from tallyclerk.cli.settings_file import ConnectionSetting, PoolSetting, Settings, VariableSetting, read_settings
-from tallyclerk.exceptions import SpecError
+from tallyclerk.exceptions import SpecErrors
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -48,7 +47,7 @@ def load_settings(args: Namespace) -> int:
 def apply_settings(settings: Settings, session: Session) -> Iterator[Outcome]:
     """Upsert each entry by its id; the caller commits. Entries that are not in the file are left alone.
 
-    :raises SpecError: Airflow does not take a connection; nothing has been written then.
+    :raises SpecErrors: Airflow does not take a connection; nothing has been written then.
     """
     for wanted in _build_all(settings.connections):
         yield Outcome(wanted.conn_id, f"connection ({wanted.conn_type})", _put_connection(wanted, session))
@@ -70,7 +69,7 @@ def _build_all(settings: Iterable[ConnectionSetting]) -> list[Connection]:
                 "percent-encode special characters, or use conn_type, conn_host, … instead"
             )
     if refused:
-        raise SpecError("\n".join(refused))
+        raise SpecErrors(refused)
     return connections
 
 

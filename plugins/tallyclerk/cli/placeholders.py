@@ -1,4 +1,3 @@
-# SPDX-License-Identifier: Apache-2.0
 """``${VAR}`` and ``${VAR:-default}`` in a settings file, as in a compose file. ``$${`` stands for a literal ``${``."""
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-# SPDX-License-Identifier: Apache-2.0
 """One entry of a settings file, read strictly: unknown keys, wrong types and unset variables become errors."""
 
 from __future__ import annotations
@@ -18,7 +17,10 @@ def unknown_keys(mapping: Mapping[Any, object], known: tuple[str, ...]) -> Itera
     for key in map(plain, mapping):
         if key not in known:
             near = difflib.get_close_matches(str(key), known, n=1)
-            yield str(key), f"unknown key; did you mean {near[0]!r}?" if near else f"unknown key; known: {', '.join(known)}"
+            yield (
+                str(key),
+                f"unknown key; did you mean {near[0]!r}?" if near else f"unknown key; known: {', '.join(known)}",
+            )
 
 
 class Entry:
@@ -74,7 +76,7 @@ class Entry:
         return self._expanded(key, plain(raw)) if isinstance(raw, (dict, list)) else self.text(key)
 
     def json_object(self, key: str) -> dict[str, Any] | None:
-        """Return a mapping, given as YAML or as JSON text. JSON is parsed before it is expanded, so a secret with a quote fits."""
+        """Return a mapping, given as YAML or as JSON text, which is parsed before it is expanded: a secret may hold quotes."""
         raw = self._raw.get(key)
         if isinstance(raw, str) and raw.strip():
             try:

@@ -1,4 +1,3 @@
-# SPDX-License-Identifier: Apache-2.0
 """Read ``airflow_settings.yaml`` (Astro's schema) into values that can be written to Airflow.
 
 Everything that can be wrong is found here, before anything is written, and reported together. Messages name file,
@@ -16,7 +15,7 @@ from typing import Any, TypeVar
 
 from tallyclerk.cli.settings_entry import Entry, unknown_keys
 from tallyclerk.cli.yaml_scalars import YamlProblemError, parse_yaml
-from tallyclerk.exceptions import SpecError
+from tallyclerk.exceptions import SpecError, SpecErrors
 
 T = TypeVar("T")
 
@@ -73,7 +72,7 @@ class Settings:
 def read_settings(path: Path, environment: Mapping[str, str]) -> Settings:
     """Read and check a settings file.
 
-    :raises SpecError: with one line for each thing that is wrong.
+    :raises SpecErrors: with one line for each thing that is wrong.
     """
     try:
         document = parse_yaml(path.read_text(encoding="utf-8"))
@@ -91,7 +90,7 @@ def read_settings(path: Path, environment: Mapping[str, str]) -> Settings:
         variables=_read_section("variables", _variable, content, environment, errors),
     )
     if errors:
-        raise SpecError("\n".join(f"{path}: {error}" for error in errors))
+        raise SpecErrors([f"{path}: {error}" for error in errors])
     return settings
 
 
@@ -141,9 +140,8 @@ def _connection(entry: Entry) -> ConnectionSetting | None:
     conn_id = entry.identity("conn_id")
     if conn_id and not _CONNECTION_ID.fullmatch(conn_id):
         entry.problem("conn_id", "may hold only letters, digits, '_', '-' and '.', at most 200 of them")
-    if entry.given(("conn_uri",)):
-        if parts := entry.given(_PARTS):
-            entry.problem("conn_uri", f"cannot stand beside {', '.join(parts)}; keep one way")
+    if entry.given(("conn_uri",)) and (parts := entry.given(_PARTS)):
+        entry.problem("conn_uri", f"cannot stand beside {', '.join(parts)}; keep one way")
     setting = ConnectionSetting(
         conn_id=conn_id or "",
         conn_type=entry.text("conn_type", required=not entry.given(("conn_uri",))),

@@ -1,4 +1,3 @@
-# SPDX-License-Identifier: Apache-2.0
 """Dates as they are typed on a command line."""
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-# SPDX-License-Identifier: Apache-2.0
 """YAML in which a scalar keeps the text it was written as.
 
 YAML reads the password ``0123`` as 83, ``1e5`` as a float and ``yes`` as True. Where a settings file means text, the
