@@ -1,0 +1,83 @@
+"""The shapes of our own customProperties, at the YAML border. Import this module lazily: it loads pydantic."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, RootModel
+from pydantic.alias_generators import to_camel
+
+CassandraName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=48)]
+Words = Annotated[str, Field(min_length=1)]
+Duration = Annotated[timedelta, Field(strict=False, ge=timedelta())]
+
+
+class Strict(BaseModel):
+    """Unknown keys are refused, and nothing is converted (``"true"`` is not a truth value)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, alias_generator=to_camel)
+
+
+class CsvProperty(Strict):
+    """``csv`` on a server of format csv: the dialect beyond the standard's ``delimiter`` and ``encoding``."""
+
+    header: bool = True
+    quote: str = Field(default='"', max_length=1)
+    escape: str = Field(default='"', max_length=1)
+    null_text: str = ""
+    parse_mode: Literal["PERMISSIVE", "DROPMALFORMED", "FAILFAST"] = "PERMISSIVE"
+
+
+class RestProperty(Strict):
+    """``rest`` on a server of type api."""
+
+    data_key: Words
+    total_key: Words | None = None
+    page: Words = "page"
+    limit: Words = "limit"
+
+
+class KafkaProperty(Strict):
+    """``kafka`` on the schema."""
+
+    topic: str = Field(pattern=r"^[A-Za-z0-9._-]+$", max_length=249)
+    key: list[str] = Field(min_length=1)
+
+
+class CassandraProperty(Strict):
+    """``cassandra`` on the schema; ``columns`` names every Cassandra column and the contract's column it is filled from."""
+
+    keyspace: CassandraName
+    table: CassandraName
+    partition_key: list[str] = Field(min_length=1)
+    clustering_key: list[str] = Field(default_factory=list)
+    clustering_order: dict[str, Literal["asc", "desc"]] = Field(default_factory=dict)
+    columns: dict[CassandraName, str] = Field(min_length=1)
+    types: dict[str, str] = Field(default_factory=dict)
+
+
+class IncrementalProperty(Strict):
+    """``incremental`` on the schema; ``lookback`` is an ISO 8601 duration such as PT10M."""
+
+    column: str
+    lookback: Duration = timedelta()
+
+
+class LateProperty(Strict):
+    """``late`` on the document; ``after`` is an ISO 8601 duration such as P2D."""
+
+    after: Duration
+    action: Literal["quarantine", "accept"]
+
+
+MODELS: dict[str, type[BaseModel]] = {
+    "csv": CsvProperty,
+    "rest": RestProperty,
+    "namespace": RootModel[Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")]],
+    "kafka": KafkaProperty,
+    "cassandra": CassandraProperty,
+    "incremental": IncrementalProperty,
+    "onViolation": RootModel[Literal["reject", "warn", "fail"]],
+    "late": LateProperty,
+}
