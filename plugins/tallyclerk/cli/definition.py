@@ -34,6 +34,24 @@ SUBCOMMANDS: tuple[CLICommand, ...] = (
         func=lazy_load_command("tallyclerk.cli.load_settings.load_settings"),
         args=(Arg(("file",), nargs="?", default="airflow_settings.yaml", metavar="FILE", help="default: %(default)s"),),
     ),
+    ActionCommand(
+        name="validate",
+        help="Check data contracts offline: every problem at once, with file, line and remedy",
+        description=(
+            "Check data contracts (ODCS v3.1 documents) offline, and say everything that is wrong at once.\n"
+            "Exit codes: 0 all are good, 1 there are findings, 2 a path holds no contract."
+        ),
+        func=lazy_load_command("tallyclerk.cli.validate.validate"),
+        args=(
+            Arg(
+                ("paths",),
+                nargs="*",
+                default=["include/contracts"],
+                metavar="PATH",
+                help="files or folders (default: include/contracts)",
+            ),
+        ),
+    ),
 )
 
 BACKFILL = ActionCommand(

@@ -60,8 +60,10 @@ class _Check:
     def violation_effect(self) -> OnViolation:
         return self.on_violation or _SEVERITIES.get(str(self.entry.get("severity", "error")), "fail")
 
-    def words(self, otherwise: str) -> str:
-        return str(self.entry.get("description") or otherwise).strip()
+    def words(self, promise: str) -> str:
+        """The promise, and behind it what the author says about it."""
+        description = str(self.entry.get("description") or "").strip()
+        return f"{promise} ({description})" if description else promise
 
 
 def quality_rules(
