@@ -6,13 +6,13 @@ import json
 from argparse import Namespace
 from dataclasses import dataclass
 from datetime import datetime
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 from tallyclerk.exceptions import SpecError
 
 
-class Reprocess(str, Enum):
+class Reprocess(StrEnum):
     """Which existing runs of the range run again; the values are Airflow's ``ReprocessBehavior``."""
 
     NONE = "none"

@@ -101,9 +101,12 @@ def _put_connection(wanted: Connection, session: Session) -> str:
         _parsed(stored.extra) == _parsed(wanted.extra)
     ):
         return "unchanged"
-    for name in _FIELDS:
-        setattr(stored, name, getattr(wanted, name))
-    stored.set_extra(wanted.extra)
+    # a new row in place of the old one, because Airflow's model ignores an order to clear a password
+    for name in ("id", "description", "team_name"):
+        setattr(wanted, name, getattr(stored, name))
+    session.delete(stored)
+    session.flush()
+    session.add(wanted)
     return "updated"
 
 
