@@ -1,0 +1,1 @@
+"""Where loads write: stage, commit with the cursor, sign a receipt."""

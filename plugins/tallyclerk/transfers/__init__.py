@@ -1,0 +1,1 @@
+"""Operators that move data: each composes a source and a sink."""
