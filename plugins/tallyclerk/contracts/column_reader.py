@@ -10,11 +10,20 @@ from tallyclerk.contracts.date_patterns import strptime_format
 from tallyclerk.contracts.documents import Findings, Place, suggestion
 from tallyclerk.contracts.extensions import read_extensions
 from tallyclerk.contracts.model import Column
-from tallyclerk.contracts.physical_types import TYPES, lookup, normalise
+from tallyclerk.contracts.physical_types import (
+    TYPES,
+    UNREADABLE,
+    TypeLimitError,
+    UnknownTypeError,
+    lookup,
+    normalise,
+)
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _UTC_NAMES = ("Etc/UTC", "UTC", "Etc/GMT", "GMT", "Z")
 _NESTED = ("properties", "items", "map", "relationships")
+_LOGICAL_TYPES = tuple(dict.fromkeys(name for physical in TYPES.values() for name in physical.logical))
+_OTHER_LOGICAL_TYPES = ("time", "object", "array", "map", "vector")  # of the standard, but no column of a table
 _INTEGER_FORMATS = {"smallint": "i16", "int": "i32", "bigint": "i64"}
 
 
@@ -94,22 +103,24 @@ def _column(entry: dict[str, Any], place: Place, findings: Findings) -> Column:
 
 
 def _type(entry: dict[str, Any], place: Place, findings: Findings) -> str:
-    """The normalised type; ``text`` stands in for one that cannot be read."""
-    for key, remedy in (("logicalType", "string, integer, number, ..."), ("physicalType", ", ".join(TYPES))):
+    """The normalised type, or ``UNREADABLE``."""
+    for key, remedy in (("logicalType", _LOGICAL_TYPES), ("physicalType", tuple(TYPES))):
         if key not in entry:
-            findings.add(place, f"lacks the key {key!r}; add one of {remedy}")
+            findings.add(place, f"lacks the key {key!r}; add one of {', '.join(remedy)}")
     stated, logical = entry.get("physicalType"), entry.get("logicalType")
     if not isinstance(stated, str):
-        return "text"
+        return UNREADABLE
+    here = (*place, "physicalType")
     try:
         column_type = normalise(stated)
-    except ValueError as refusal:
-        near = suggestion(stated.lower().partition("(")[0], TYPES)
-        text = str(refusal) if str(refusal).startswith("is") else f"is not allowed: {refusal}"
-        findings.add((*place, "physicalType"), f"{stated!r} {text}" + (f"; {near}" if near.startswith("did") else ""))
-        return "text"
+    except UnknownTypeError:
+        findings.add(here, f"{stated!r} is not a known type; {suggestion(stated.lower().partition('(')[0], TYPES)}")
+        return UNREADABLE
+    except TypeLimitError as refusal:
+        findings.add(here, f"{stated!r} is not allowed; {refusal}")
+        return UNREADABLE
     allowed = lookup(column_type).logical
-    if isinstance(logical, str) and logical not in allowed:
+    if logical in (*_LOGICAL_TYPES, *_OTHER_LOGICAL_TYPES) and logical not in allowed:
         findings.add((*place, "logicalType"), f"{logical!r} does not fit {stated!r}; write {' or '.join(allowed)}")
     return column_type
 

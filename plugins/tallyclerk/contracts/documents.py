@@ -20,6 +20,7 @@ from tallyclerk.exceptions import SpecErrors
 Place = tuple[str | int, ...]
 """Where something stands: keys and list positions from the document's root."""
 
+_LISTED_NAMES = 16
 _NAMING_KEYS = ("name", "server", "property", "id")
 
 
@@ -107,22 +108,23 @@ class Findings:
     """Collects what is wrong, each with file, line, path and remedy, to be raised at once."""
 
     document: Document
-    _lines: list[tuple[int, str]] = field(default_factory=list)
+    _entries: list[tuple[int, str, Place]] = field(default_factory=list)
 
     def add(self, place: Place, problem: str) -> None:
         """:param problem: "what is wrong; remedy"."""
         line = self.document.line(place)
         text = f"{self.document.path}:{line}: {self.document.label(place)}: {problem}"
-        if (line, text) not in self._lines:
-            self._lines.append((line, text))
+        if (line, text, place) not in self._entries:
+            self._entries.append((line, text, place))
 
-    def __len__(self) -> int:
-        return len(self._lines)
+    def covers(self, place: Place) -> bool:
+        """Tell whether there is a finding about the place or something inside it."""
+        return any(known[: len(place)] == place for _, _, known in self._entries)
 
     def raise_if_any(self) -> None:
         """:raises SpecErrors: something was found; in the order of the lines."""
-        if self._lines:
-            raise SpecErrors([text for _, text in sorted(self._lines, key=lambda entry: entry[0])])
+        if self._entries:
+            raise SpecErrors([text for _, text, _ in sorted(self._entries, key=lambda entry: entry[0])])
 
 
 def read_document(path: Path) -> Document:
@@ -161,7 +163,9 @@ def suggestion(wrong: object, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(str(wrong), names, n=1, cutoff=0.6)
     if not near:
         near = [name for name in names if name.lower() == str(wrong).lower()]
-    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}" if names else "remove it"
+    if near:
+        return f"did you mean {near[0]!r}?"
+    return f"known: {', '.join(names)}" if 0 < len(names) <= _LISTED_NAMES else "mend or remove it"
 
 
 def _child(tree: Any, step: str | int) -> Any:

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, RootModel
 from pydantic.alias_generators import to_camel
+
+_ISO_DURATION = re.compile(r"P(?=.)(\d+W)?(\d+D)?(T(?=.)(\d+H)?(\d+M)?(\d+S)?)?")
+
+
+def _iso_duration(value: object) -> object:
+    """Refuse what pydantic reads beyond ISO 8601 (``2 days``, a bare number of seconds)."""
+    if not isinstance(value, str) or not _ISO_DURATION.fullmatch(value):
+        raise ValueError("is not a duration; write it as in PT10M or P2D")
+    return value
+
 
 CassandraName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=48)]
 Words = Annotated[str, Field(min_length=1)]
-Duration = Annotated[timedelta, Field(strict=False, ge=timedelta())]
+Duration = Annotated[timedelta, BeforeValidator(_iso_duration), Field(strict=False, ge=timedelta())]
 
 
 class Strict(BaseModel):

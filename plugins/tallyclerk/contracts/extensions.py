@@ -88,8 +88,8 @@ def _describe(model: type[BaseModel], refusal: ValidationError, place: Place, fi
         elif kind == "literal_error":
             allowed = [word.strip(" '") for word in error["ctx"]["expected"].replace(" or ", ",").split(",")]
             findings.add((*place, *spot), f"{error['input']!r} is not allowed; {suggestion(error['input'], allowed)}")
-        elif "timedelta" in kind or "time_delta" in kind:
-            findings.add((*place, *spot), f"{error['input']!r} is not a duration; write it as in PT10M or P2D")
+        elif kind == "value_error":
+            findings.add((*place, *spot), f"{error['input']!r} {error['ctx']['error']}")
         elif kind in ("model_type", "dict_type"):
             findings.add((*place, *spot), f"must be a mapping with the keys {', '.join(known)}; write it as one")
         else:

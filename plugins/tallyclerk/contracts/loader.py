@@ -34,6 +34,9 @@ def load_contract(path: str | Path) -> Contract:
     findings = Findings(document)
     content = document.content
     check_standard(content, findings)
+    for key in ("id", "version"):
+        if content.get(key) == "":
+            findings.add((key,), "is empty; fill it in")
     late = read_extensions(content, (), "the document", findings).get("late")
     csv, rest = read_servers(content, findings)
     schema = _schema(content, findings)
@@ -46,7 +49,8 @@ def load_contract(path: str | Path) -> Contract:
         primary_key = positions(schema, _SCHEMA, "primaryKey", "primaryKeyPosition", findings)
         partitioned_by = positions(schema, _SCHEMA, "partitioned", "partitionKeyPosition", findings)
         rules = _rules(schema, columns, findings)
-        check_references(content, str(schema.get("name")), columns, _SCHEMA, findings)
+        if isinstance(schema.get("name"), str):
+            check_references(content, schema["name"], columns, _SCHEMA, findings)
         check_expressions(columns, rules, _logic_places(schema), findings)
     findings.raise_if_any()
     return Contract(

@@ -11,7 +11,7 @@ from typing import Any
 from tallyclerk.contracts.documents import Findings, Place, suggestion
 from tallyclerk.contracts.extensions import extension_place, read_extensions
 from tallyclerk.contracts.model import CassandraMapping, Column, CsvDialect, Incremental, KafkaMapping, RestDialect
-from tallyclerk.contracts.physical_types import lookup
+from tallyclerk.contracts.physical_types import UNREADABLE, lookup
 
 _PLACEHOLDER = re.compile(r"\{([^}]*)\}")
 _ORDERED_KINDS = ("timestamp", "timestamptz", "date", "smallint", "int", "bigint")
@@ -32,14 +32,15 @@ def read_servers(content: Mapping[str, Any], findings: Findings) -> tuple[CsvDia
     dialects: list[CsvDialect] = []
     apis: list[RestDialect] = []
     servers = content.get("servers")
-    first: set[object] = set()
+    first: set[str] = set()
     for index, server in enumerate(servers if isinstance(servers, list) else ()):
         if not isinstance(server, dict):
             continue  # reported by the standard's own check
         here: Place = ("servers", index)
-        if server.get("server") in first:
-            findings.add((*here, "server"), f"{server['server']!r} stands twice; rename or remove one")
-        first.add(server.get("server"))
+        name = str(server.get("server"))
+        if name in first:
+            findings.add((*here, "server"), f"{name!r} stands twice; rename or remove one")
+        first.add(name)
         is_csv, is_api = server.get("format") == "csv", server.get("type") == "api"
         level = "a server of format csv" if is_csv else "a server of type api" if is_api else "a server"
         stated = read_extensions(server, here, level, findings)
@@ -91,7 +92,7 @@ def read_mappings(schema: Mapping[str, Any], place: Place, columns: Iterable[Col
         kafka = KafkaMapping(model.topic, tuple(model.key))
     if model := stated.get("incremental"):
         column = check(model.column, "incremental", "column")
-        if column and (column.kind not in _ORDERED_KINDS or column.derived):
+        if column and column.type != UNREADABLE and (column.kind not in _ORDERED_KINDS or column.derived):
             spot = (*extension_place(schema, place, "incremental"), "column")
             findings.add(spot, f"{column.name} is {column.type}; name a source column of {', '.join(_ORDERED_KINDS)}")
         incremental = Incremental(model.column, model.lookback)
@@ -126,7 +127,7 @@ def _cassandra(model: Any, place: Place, known: Mapping[str, Column], findings: 
             findings.add((*place, "partitionKey"), f"{name!r} stands twice in the key; keep one")
     for name, cql_type in model.types.items():
         source = known.get(model.columns.get(name, ""))
-        if source is None:
+        if source is None or source.type == UNREADABLE:
             continue
         allowed_types = (lookup(source.type).cql, *lookup(source.type).wider_cql)
         if cql_type not in allowed_types:

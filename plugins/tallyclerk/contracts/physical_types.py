@@ -14,7 +14,18 @@ from dataclasses import dataclass
 
 _DECIMAL = re.compile(r"(?:decimal|numeric|dec)\s*\(\s*(\d+)\s*(?:,\s*(\d+)\s*)?\)")
 _SIZED_TEXT = re.compile(r"(varchar|character varying)\s*\(\s*\d+\s*\)")
+UNREADABLE = "unreadable"
+"""Stands for a type that could not be read, while the other findings are collected; no loaded contract has it."""
+
 MAX_DECIMAL_DIGITS = 38  # of Arrow's decimal128, Delta, Spark and DuckDB
+
+
+class UnknownTypeError(ValueError):
+    """Not a type of this table."""
+
+
+class TypeLimitError(ValueError):
+    """A type that cannot be stored exactly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,24 +80,25 @@ _BY_ALIAS = {alias: name for name, physical in TYPES.items() for alias in (name,
 def normalise(stated: str) -> str:
     """Return the type's one name: ``NUMERIC(12, 2)`` is ``decimal(12,2)``, ``varchar(20)`` is ``text``.
 
-    :raises ValueError: not a type of this table; the message says why.
+    :raises UnknownTypeError: not a type of this table.
+    :raises TypeLimitError: a type that loses digits, or a decimal of impossible size; the message says what to do.
     """
     text = " ".join(stated.lower().split())
     if found := _DECIMAL.fullmatch(text):
         precision, scale = int(found[1]), int(found[2] or 0)
         if not 1 <= precision <= MAX_DECIMAL_DIGITS or scale > precision:
-            raise ValueError(
+            raise TypeLimitError(
                 f"a decimal has 1 to {MAX_DECIMAL_DIGITS} digits, and not more after the point than in all"
             )
         return f"decimal({precision},{scale})"
     if _SIZED_TEXT.fullmatch(text):
         return "text"
     if text in ("decimal", "numeric"):
-        raise ValueError("a decimal needs its digits, as in decimal(12,2)")
+        raise TypeLimitError("a decimal needs its digits, as in decimal(12,2)")
     if text in ("float", "real", "float4"):
-        raise ValueError("single precision loses cents; use decimal(p,s) for amounts, double for measurements")
+        raise TypeLimitError("single precision loses cents; use decimal(p,s) for amounts, double for measurements")
     if text not in _BY_ALIAS:
-        raise ValueError(f"is not a known type; known: {', '.join(TYPES)}")
+        raise UnknownTypeError(text)
     return _BY_ALIAS[text]
 
 

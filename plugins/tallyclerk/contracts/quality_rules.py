@@ -81,7 +81,7 @@ def quality_rules(
         stated = read_extensions(entry, here, "a quality rule", findings).get("onViolation")
         check = _Check(entry, here, column, known, stated.root if stated else None, findings)
         severity = entry.get("severity", "error")
-        if severity not in _SEVERITIES:
+        if severity not in tuple(_SEVERITIES):
             check.problem(f"{severity!r} is not allowed; {suggestion(severity, _SEVERITIES)}", "severity")
         for key in ("schedule", "scheduler"):
             if key in entry:
@@ -91,6 +91,8 @@ def quality_rules(
             check.problem("a rule about the whole table cannot reject a row; write onViolation: warn or fail")
         elif rule:
             yield rule, here
+        elif entry.get("type") != "text" and not findings.covers(here):
+            check.problem("says nothing that can be checked; add a metric and a comparison, or write type: text")
 
 
 def _rule(check: _Check) -> Rule | None:
@@ -103,7 +105,7 @@ def _rule(check: _Check) -> Rule | None:
         check.problem(f"rules of type {kind!r} are not applied here; use library or sql", "type")
         return None
     metric = check.entry.get("metric")
-    if metric not in _ARGUMENTS:
+    if not isinstance(metric, str) or metric not in _ARGUMENTS:
         return None  # reported by the standard's own check
     for key in check.arguments:
         if key not in _ARGUMENTS[metric]:
@@ -126,7 +128,7 @@ def _rule(check: _Check) -> Rule | None:
         return None
     row_rule = metric == "invalidValues" or check.on_violation == "reject"
     if row_rule and (threshold.comparison, threshold.values) == ("mustBe", (0,)):
-        words = check.words(f"{check.column.name} is not one of its allowed values")
+        words = check.words(f"{check.column.name} must be one of its allowed values")
         if metric != "invalidValues":
             words = check.words(f"{check.column.name} must not be empty")
         return _row_rule(check, {"invalidValues": "validValues"}.get(metric, metric), counted, words)
@@ -146,15 +148,22 @@ def _bad_row(check: _Check, metric: str) -> str | None:
     parts: list[str] = []
     for key, form in (("missingValues", "{} IN ({})"), ("validValues", "{} NOT IN ({})")):
         values = check.arguments.get(key)
-        if isinstance(values, list) and key in _ARGUMENTS[metric]:
+        if key not in check.arguments or key not in _ARGUMENTS[metric]:
+            continue
+        if not isinstance(values, list) or not [value for value in values if value is not None]:
+            check.problem(f"{values!r} is not a list of values; write one", "arguments", key)
+        else:
             literals = value_list(
                 check.column, [v for v in values if v is not None], (*check.place, "arguments", key), check.findings
             )
             parts += [form.format(name, literals)] if literals else []
     pattern = check.arguments.get("pattern")
-    if metric == "invalidValues" and isinstance(pattern, str):
+    if metric == "invalidValues" and pattern is not None:
+        if not isinstance(pattern, str) or check.column.type != "text":
+            check.problem("a pattern is a text, for a column of type text; mend or remove it", "arguments", "pattern")
+            return None
         parts.append(f"NOT regexp_matches({name}, {text_literal(pattern)})")
-    if not parts and not any(key in check.arguments for key in _ARGUMENTS[metric]):
+    if not check.arguments:
         check.problem(f"lacks the arguments {' or '.join(_ARGUMENTS[metric])}; add them", "arguments")
     if metric == "missingValues":
         return " OR ".join([f"{name} IS NULL", *parts])
@@ -170,7 +179,7 @@ def _key(check: _Check) -> list[str]:
         return []
     unknown = False
     for index, name in enumerate(names):
-        if name not in check.columns:
+        if not isinstance(name, str) or name not in check.columns:
             unknown = True
             check.problem(f"no column {name!r}; {suggestion(name, check.columns)}", "arguments", "properties", index)
     return [] if unknown else names

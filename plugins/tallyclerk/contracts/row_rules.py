@@ -9,6 +9,7 @@ from typing import Any
 
 from tallyclerk.contracts.documents import Findings, Place
 from tallyclerk.contracts.model import Column, Rule
+from tallyclerk.contracts.physical_types import UNREADABLE
 from tallyclerk.contracts.projections import quoted
 
 _LIMITS = {
@@ -28,6 +29,8 @@ def column_rules(
     name = quoted(column.name)
     if column.required:
         yield _reject(column, "required", f"{name} IS NULL", "must not be empty"), (*place, "required")
+    if column.type == UNREADABLE:
+        return
     options = entry.get("logicalTypeOptions")
     for option, value in (options if isinstance(options, dict) else {}).items():
         here: Place = (*place, "logicalTypeOptions", option)
@@ -74,6 +77,8 @@ def column_rules(
 
 def value_list(column: Column, values: Sequence[Any], place: Place, findings: Findings) -> str:
     """The values as SQL literals, comma-separated; "" where one does not fit the column."""
+    if column.type == UNREADABLE:
+        return ""
     literals = [sql_literal(column, value, (*place, index), findings) for index, value in enumerate(values)]
     return ", ".join(literal for literal in literals if literal is not None) if None not in literals else ""
 
