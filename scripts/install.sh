@@ -3,7 +3,7 @@
 #   scripts/install.sh            both environments
 #   scripts/install.sh uv         only the pinned uv; prints its path
 #   scripts/install.sh python     prints the Python that would be used
-# PYTHON=... names an interpreter; otherwise the first of python3.12, python3.11, python3 that runs and fits.
+# PYTHON=... names an interpreter; otherwise the one .venv was made with, then the first of python3.12, python3.11, python3 that fits.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 TOOLS=.tallyclerk/tools
@@ -16,6 +16,8 @@ find_python() {
     fits "$PYTHON" || { echo "PYTHON=$PYTHON does not run or is not Python 3.11 or 3.12: set PYTHON to one that is" >&2; return 1; }
     echo "$PYTHON"; return
   fi
+  # an environment that exists keeps its Python: services may be running from it
+  if [[ -x .venv/bin/python ]] && fits .venv/bin/python; then .venv/bin/python -c 'import sys; print(sys._base_executable)'; return; fi
   # run each one: a version manager's shim may be on PATH without an interpreter behind it
   for candidate in python3.12 python3.11 python3; do
     if fits "$candidate"; then "$candidate" -c 'import sys; print(sys.executable)'; return; fi
