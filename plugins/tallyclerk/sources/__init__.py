@@ -1,0 +1,1 @@
+"""What reads one window of one data set and spools it, counted, to local Parquet."""

@@ -1,0 +1,96 @@
+"""One read-only snapshot of a database, seen by two connections of two drivers.
+
+psycopg describes and counts, ADBC reads; ``pg_export_snapshot`` shows both the same rows, whatever is committed meanwhile
+(PostgreSQL 17, 9.28.5 and 13.2.2). Because the count comes from another driver and another statement than the rows, a
+reader that drops or doubles rows does not go unseen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tallyclerk.contracts.projections import quoted
+from tallyclerk.sources.database_query import Relation, describe
+from tallyclerk.sources.database_types import DescribedColumn
+
+if TYPE_CHECKING:
+    import psycopg
+    import pyarrow as pa
+
+_BATCH_BYTES_OPTION = "adbc.postgresql.batch_size_hint_bytes"
+SESSION = (
+    "SET LOCAL timezone = 'UTC'",
+    "SET LOCAL datestyle = 'ISO, YMD'",
+    "SET LOCAL intervalstyle = 'iso_8601'",
+    "SET LOCAL extra_float_digits = 1",
+    "SET LOCAL bytea_output = 'hex'",
+    "SET LOCAL xmloption = 'content'",
+)
+"""Settings that decide how values become text; an answer must not depend on the login's defaults."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """:param name: ``pg_export_snapshot()``. :param transactions: ``pg_current_snapshot()``, for the receipt."""
+
+    connection: psycopg.Connection
+    conninfo: str
+    name: str
+    transactions: str
+
+    def describe(self, relation: Relation, names: Sequence[str] | None) -> list[DescribedColumn]:
+        return describe(self.connection, relation, names)
+
+    def count(self, relation: Relation, condition: str = "") -> int:
+        """Rows of a relation, counted by the server."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(relation.select(["count(*)"], condition))
+            row = cursor.fetchone()
+        assert row is not None
+        return int(row[0])
+
+    def rows_without_position(self, relation: Relation, column: DescribedColumn) -> int:
+        """Rows that are in no window, because their incremental column is null or infinite."""
+        name = quoted(column.name)
+        return self.count(relation, f"{name} IS NULL OR {name} IN ('infinity', '-infinity')")
+
+    def batches(self, query: str, *, batch_bytes: int) -> Generator[pa.RecordBatch]:
+        """The rows of a query, through binary COPY, in batches of about ``batch_bytes``."""
+        import adbc_driver_postgresql.dbapi as adbc
+
+        with adbc.connect(self.conninfo, autocommit=False) as connection, connection.cursor() as cursor:
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            cursor.execute(f"SET TRANSACTION SNAPSHOT '{self.name}'")
+            for setting in SESSION:
+                cursor.execute(setting)
+            cursor.adbc_statement.set_options(**{_BATCH_BYTES_OPTION: str(batch_bytes)})
+            cursor.execute(query)
+            with cursor.fetch_record_batch() as reader:
+                yield from reader
+
+
+@contextmanager
+def open_snapshot(conninfo: str) -> Iterator[Snapshot]:
+    """A REPEATABLE READ READ ONLY transaction. Tables it reads cannot be dropped or rewritten until it ends."""
+    import psycopg
+    from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+    stated = conninfo_to_dict(conninfo)
+    defaults = {"connect_timeout": "10", "application_name": "tallyclerk", "client_encoding": "UTF8"}
+    complete = make_conninfo(conninfo, **{key: value for key, value in defaults.items() if not stated.get(key)})
+    connection = psycopg.connect(complete, autocommit=True)
+    try:
+        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        connection.read_only = True
+        with connection.transaction(), connection.cursor() as cursor:
+            for setting in SESSION:
+                cursor.execute(setting)
+            cursor.execute("SELECT pg_export_snapshot(), pg_current_snapshot()::text")
+            row = cursor.fetchone()
+            assert row is not None
+            yield Snapshot(connection, complete, *row)
+    finally:
+        connection.close()
