@@ -1,0 +1,195 @@
+"""The lake's Delta tables: where they are, how they are made, read at one version, and replaced by whole days in one commit.
+
+Fencing. A result computed from an old look at the sources must not replace a newer one. Each commit of these jobs carries a fence
+number (Delta's ``txnVersion`` under one ``txnAppId`` per table), one higher than the newest one seen *before* the sources were
+looked at. Delta skips a commit whose number is already taken, silently, and refuses one whose number is being taken
+(``ConcurrentTransactionException``); both become :class:`ContentionError`, upon which the job looks and computes again. So
+the number is a compare-and-swap over "look, compute, commit", and never a reason to skip a rerun: a rerun takes the next number.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from datetime import date
+from functools import cached_property
+from typing import Any
+from uuid import uuid4
+
+from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql.types import StructType
+
+from spark_jobs.days import partitions_sql
+from spark_jobs.failures import ContentionError, JobError, LedgerError
+from spark_jobs.receipts import ATTEMPT_KEY, FENCE_KEY, RECEIPT_KEY, Receipt, metadata_of
+
+log = logging.getLogger(__name__)
+
+PARTITIONS = "year INT, month INT, day INT"
+# Features stay at what delta-rs reads and writes; the log keeps ten years because the receipts live in it.
+PROPERTIES = {
+    "delta.minReaderVersion": "1",
+    "delta.minWriterVersion": "2",
+    "delta.enableDeletionVectors": "false",
+    "delta.logRetentionDuration": "interval 3650 days",
+}
+_HISTORY = 50
+
+
+def open_session(name: str) -> SparkSession:
+    """The session of a job: UTC, and errors instead of nulls where a value does not fit."""
+    return (
+        SparkSession.builder.appName(name)
+        .config("spark.sql.extensions", "io.delta.sql.DeltaSparkSessionExtension")
+        .config("spark.sql.catalog.spark_catalog", "org.apache.spark.sql.delta.catalog.DeltaCatalog")
+        .config("spark.sql.session.timeZone", "UTC")
+        .config("spark.sql.ansi.enabled", "true")
+        .config("spark.sql.sources.partitionColumnTypeInference.enabled", "false")
+        .getOrCreate()
+    )
+
+
+@dataclass(frozen=True)
+class Lake:
+    """The folder that holds raw/, processed/ and enriched/."""
+
+    spark: SparkSession
+    root: str
+
+    @cached_property
+    def uri(self) -> str:
+        """The root as a full URI; a bare path is on the cluster's default file system."""
+        if "://" in self.root or self.root.startswith("file:"):
+            return self.root.rstrip("/")
+        default = str(self.spark.conf.get("spark.hadoop.fs.defaultFS", "file:"))
+        return default.rstrip("/") + self.root.rstrip("/")
+
+    def table(self, path: str) -> LakeTable:
+        return LakeTable(self.spark, f"{self.uri}/{path}")
+
+
+@dataclass(frozen=True)
+class LakeTable:
+    """One Delta table, partitioned by year, month and day."""
+
+    spark: SparkSession
+    uri: str
+
+    def exists(self) -> bool:
+        jvm: Any = self.spark._jvm
+        log_folder = jvm.org.apache.hadoop.fs.Path(f"{self.uri}/_delta_log")
+        context: Any = self.spark.sparkContext
+        return bool(log_folder.getFileSystem(context._jsc.hadoopConfiguration()).exists(log_folder))
+
+    def create(self, schema: StructType) -> None:
+        """Make the empty table where there is none; a concurrent creation is left to the caller's retry."""
+        if self.exists():
+            return
+        columns = ", ".join(f"`{column.name}` {column.dataType.simpleString()}" for column in schema)
+        properties = ", ".join(f"'{key}' = '{value}'" for key, value in PROPERTIES.items())
+        self.spark.sql(
+            f"CREATE TABLE IF NOT EXISTS delta.`{self.uri}` ({columns}, {PARTITIONS}) USING delta "
+            f"PARTITIONED BY (year, month, day) TBLPROPERTIES ({properties})"
+        )
+
+    def history(self, limit: int) -> list[Row]:
+        """The newest commits, newest first."""
+        return (
+            self.spark.sql(f"DESCRIBE HISTORY delta.`{self.uri}` LIMIT {limit}")
+            .select("version", "userMetadata", "operationMetrics")
+            .collect()
+        )
+
+    def version(self) -> int:
+        return int(self.history(1)[0]["version"])
+
+    def at(self, version: int) -> DataFrame:
+        """The table as it was at one version, whatever is committed meanwhile."""
+        return self.spark.read.format("delta").option("versionAsOf", version).load(self.uri)
+
+    def fence(self) -> int:
+        """The highest fence number any commit has taken; 0 before the first.
+
+        Commits of other programs (compaction) carry none: look on until one does.
+        """
+        commits = self.history(_HISTORY)
+        if not _fences(commits) and len(commits) == _HISTORY:
+            commits = self.history(1_000_000)
+        return max(_fences(commits), default=0)
+
+    def day_uris(self, days: Collection[date]) -> tuple[str, ...]:
+        return tuple(f"{self.uri}/year={day.year}/month={day.month}/day={day.day}" for day in sorted(days))
+
+    def replace_days(self, rows: DataFrame, days: Collection[date], receipt: Receipt, *, fence: int) -> Receipt:
+        """Replace the partitions of ``days`` by ``rows``, in one commit that carries the receipt.
+
+        :param rows: all of ``days``' rows, with the columns year, month, day; possibly none.
+        :param fence: what :meth:`fence` said before the sources were looked at.
+        :returns: the receipt with the commit's version.
+        :raises ContentionError: another application committed since then; nothing was written.
+        """
+        receipt = replace(receipt, location=self.uri, paths=self.day_uris(days))
+        attempt = uuid4().hex  # a load_id may come back with the caller's retry
+        (
+            rows.hint("rebalance", "year", "month", "day")  # one file a day, more where a day is large
+            .write.format("delta")
+            .mode("overwrite")
+            .option("replaceWhere", partitions_sql(days))
+            .option("userMetadata", receipt.as_metadata(fence + 1, attempt))
+            .option("txnAppId", "tallyclerk.fence")
+            .option("txnVersion", fence + 1)
+            .save(self.uri)
+        )
+        commit = self._commit_of(attempt)
+        if commit is None:
+            raise ContentionError(f"{receipt.load}: the fence number {fence + 1} of {self.uri} is taken")
+        stored = int(commit["operationMetrics"].get("numOutputRows", 0))
+        if stored != receipt.details["rows"]:
+            raise JobError(
+                f"{receipt.load}: version {commit['version']} of {self.uri} holds {stored:,} new rows where "
+                f"{receipt.details['rows']:,} were computed. Run the job again and compare."
+            )
+        log.info("%s: version %s of %s, %s", receipt.load, commit["version"], self.uri, receipt.ledger)
+        return replace(receipt, version=int(commit["version"]))
+
+    def _commit_of(self, attempt: str) -> Row | None:
+        for commit in self.history(_HISTORY):
+            if metadata_of(commit["userMetadata"]).get(ATTEMPT_KEY) == attempt:
+                return commit
+        return None
+
+    def newest_receipt(self, dataset: str, window: str) -> dict[str, Any] | None:
+        """The newest receipt of one load that this table's commits carry."""
+        for commit in self.history(_HISTORY):
+            stored = metadata_of(commit["userMetadata"]).get(RECEIPT_KEY, {})
+            if stored.get("dataset") == dataset and stored.get("window") == window:
+                return stored
+        return None
+
+
+def _fences(commits: list[Row]) -> list[int]:
+    return [int(facts[FENCE_KEY]) for commit in commits if FENCE_KEY in (facts := metadata_of(commit["userMetadata"]))]
+
+
+def require_columns(table: LakeTable, found: StructType, expected: StructType) -> None:
+    """Refuse a table in which a column is missing or of another type; further columns are not ours to judge.
+
+    :raises JobError: with every difference.
+    """
+    types = {column.name: column.dataType.simpleString() for column in found}
+    wrong = [
+        f"{column.name} is {types.get(column.name, 'missing')}, not {column.dataType.simpleString()}"
+        for column in expected
+        if types.get(column.name) != column.dataType.simpleString()
+    ]
+    if wrong:
+        raise JobError(
+            f"{table.uri} does not have the contract's columns: {'; '.join(wrong)}. Load it again, or migrate it."
+        )
+
+
+def require_equal(load: str, rule: str, **counts: int) -> None:
+    """Refuse to commit when two independent counts of the same rows differ."""
+    if len(set(counts.values())) > 1:
+        raise LedgerError(load, counts, rule)
