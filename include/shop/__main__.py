@@ -31,7 +31,7 @@ def _parser() -> argparse.ArgumentParser:
     seed = commands.add_parser("seed", help="write the nightly CSV files and fill the customers' table; safe to repeat")
     extent = seed.add_mutually_exclusive_group()
     extent.add_argument("--days", type=int, metavar="N", help="the last N complete days, beside those already there")
-    extent.add_argument("--all", action="store_true", help="every complete day of the shop's history (the default)")
+    extent.add_argument("--all", action="store_true", help="the 364 days up to yesterday (the default)")
     seed.add_argument("--only", choices=("sales", "customers"), help="one half of it")
     seed.set_defaults(run=_seed)
 
@@ -39,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     totals.add_argument("--date", type=date.fromisoformat, required=True, metavar="YYYY-MM-DD")
     totals.set_defaults(run=_totals)
 
-    days = commands.add_parser("days", help="the shop's today, yesterday, first day and shift")
+    days = commands.add_parser("days", help="the shop's today, yesterday and oldest complete day, and what today shows")
     days.set_defaults(run=_days)
     return parser
 
@@ -76,7 +76,8 @@ def _totals(options: argparse.Namespace) -> None:
 
 def _days(_: argparse.Namespace) -> None:
     days = trading_days.current()
-    _answer(today=days.today, yesterday=days.yesterday, first_day=days.first_day, shift_days=days.shift.days)
+    shows = asdict(trading_days.showing(days.today))
+    _answer(today=days.today, yesterday=days.yesterday, first_day=days.first_day, today_shows=shows)
 
 
 def _answer(**facts: Any) -> None:

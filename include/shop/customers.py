@@ -1,8 +1,9 @@
 """The shop's master data: one row per household that ever bought, in PostgreSQL.
 
 Demographics are null where the source knows none (1,668 of 2,469 households). ``updated_at`` of a new row is an
-instant of its own between the shop's first day and the begin of today, the same in each run with the same
-today; any later update of a row sets it to ``now()``, by a trigger.
+instant of the household's own between 2024-01-08 and 2025-01-05, the calendar's cycle -2: the same whenever the table
+is seeded, and earlier than each sale that is exported from the calendar's anchor on. Any later update of a row sets it
+to ``now()``, by a trigger.
 """
 
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from psycopg import sql
 
 from include.shop.exceptions import ShopError
 from include.shop.source import parquet_file, quoted
-from include.shop.trading_days import TradingDays
+from include.shop.trading_days import TradingDays, cycle_begin
 
 DEMOGRAPHICS = ("age", "income", "home_ownership", "marital_status", "household_size", "household_comp", "kids_count")
 
@@ -32,7 +33,7 @@ class CustomerSeed:
     updated: int
 
 
-def households(days: TradingDays) -> Iterator[Household]:
+def households() -> Iterator[Household]:
     """Every household that appears in the sales, by id, with its demographics and first ``updated_at``."""
     import duckdb
 
@@ -42,17 +43,16 @@ def households(days: TradingDays) -> Iterator[Household]:
             FROM (SELECT DISTINCT household_id FROM {quoted(parquet_file("transactions"))})
             LEFT JOIN {quoted(parquet_file("demographics"))} USING (household_id)
             ORDER BY household_id
-        """).fetchall()
+        """).fetchall()  # noqa: S608 - names and paths of our own
     for row in found:
-        yield (*row, first_updated_at(row[0], days))
+        yield (*row, first_updated_at(row[0]))
 
 
-def first_updated_at(household_id: int, days: TradingDays) -> datetime:
-    """An instant, to the second, spread evenly over the shop's history before today by the household's number."""
-    opening = datetime.combine(days.first_day, time(), UTC)
-    seconds = (days.today - days.first_day) // timedelta(seconds=1)
+def first_updated_at(household_id: int) -> datetime:
+    """An instant, to the second, spread evenly over cycle -2 by the household's number."""
+    opening, end = (datetime.combine(cycle_begin(cycle), time(), UTC) for cycle in (-2, -1))
     number = int.from_bytes(sha256(f"household {household_id}".encode()).digest()[:8])
-    return opening + timedelta(seconds=number % seconds)
+    return opening + timedelta(seconds=number % ((end - opening) // timedelta(seconds=1)))
 
 
 def seed_customers(conninfo: str, days: TradingDays, *, schema: str = "public") -> CustomerSeed:
@@ -61,11 +61,12 @@ def seed_customers(conninfo: str, days: TradingDays, *, schema: str = "public") 
     Only rows whose demographics differ are touched, so a repetition leaves each ``updated_at`` alone; rows of
     other households stay.
 
+    :param days: decides nothing here, the same rows are made on every day.
     :raises ShopError: the database cannot be reached or refuses the statements.
     """
     try:
         with psycopg.connect(conninfo, connect_timeout=10, application_name="tallyclerk-shop") as connection:
-            return _seed(connection, days, schema)
+            return _seed(connection, schema)
     except psycopg.OperationalError as error:
         raise ShopError(
             f"The shop's database does not let us in: {' '.join(str(error).split())} "
@@ -75,7 +76,7 @@ def seed_customers(conninfo: str, days: TradingDays, *, schema: str = "public") 
         raise ShopError(f"The shop's database refuses: {error}. Its user must own the schema {schema}.") from error
 
 
-def _seed(connection: psycopg.Connection, days: TradingDays, schema: str) -> CustomerSeed:
+def _seed(connection: psycopg.Connection, schema: str) -> CustomerSeed:
     # Two seedings at once would otherwise collide in the catalogue
     connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [f"tallyclerk shop customers {schema}"])
     _create_table(connection, schema)
@@ -89,7 +90,7 @@ def _seed(connection: psycopg.Connection, days: TradingDays, schema: str) -> Cus
     count = 0
     copy_in = sql.SQL("COPY seeding (household_id, {columns}, updated_at) FROM STDIN").format(**names)
     with connection.cursor() as cursor, cursor.copy(copy_in) as copy:
-        for household in households(days):
+        for household in households():
             copy.write_row(household)
             count += 1
     merge = sql.SQL("""

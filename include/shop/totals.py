@@ -1,8 +1,11 @@
 """What a day must come to: the independent truth with which the pipeline's results are compared.
 
-Computed by DuckDB straight from the source's file with a query of its own: it shares with the export only the
-shift of the dates and the rounding to the nearest cent, which comes **before** the test ``sales_value > 0`` (20
-sales are 1e-15 dollars, thus 0.00). A day that is not over yet is answered as if it were.
+Computed by DuckDB straight from the source's file with a query of its own: it shares with the export only the day
+of the data that a date shows and the rounding to the nearest cent, which comes **before** the test
+``sales_value > 0`` (20 sales are 1e-15 dollars, thus 0.00).
+
+A day's answer is the same for ever, and there is one for every day up to today, however old. Today, which is not over
+yet, is answered as if it were; a day on which the shop was closed comes to zeros.
 """
 
 from dataclasses import dataclass
@@ -36,9 +39,9 @@ class CustomerTotals:
 
 
 def day_totals(day: date, *, days: TradingDays | None = None) -> DayTotals:
-    """The totals of ``day``, seen from ``days`` (default: ``trading_days.current()``).
+    """The totals of ``day``; ``days`` (default: ``trading_days.current()``) tells only whether it has come.
 
-    :raises ShopError: the day lies outside the shop's history.
+    :raises ShopError: the day is still to come.
     """
     source_day = (days or trading_days.current()).source_day(day)
     ((rows, cents, positive_rows, positive_cents),) = _query(
@@ -50,7 +53,7 @@ def day_totals(day: date, *, days: TradingDays | None = None) -> DayTotals:
 def customer_totals(day: date, *, days: TradingDays | None = None) -> dict[int, CustomerTotals]:
     """The totals of ``day`` by ``household_id``; a household without a sale above 0.00 is not in it.
 
-    :raises ShopError: the day lies outside the shop's history.
+    :raises ShopError: the day is still to come.
     """
     source_day = (days or trading_days.current()).source_day(day)
     found = _query(
@@ -70,7 +73,7 @@ def _query(query: str, source_day: date) -> list[tuple[Any, ...]]:
             FROM read_parquet({quoted(parquet_file("transactions"))})
             WHERE CAST(transaction_timestamp AS DATE) = $day
         )
-    """
+    """  # noqa: S608 - the path is the data package's
     with duckdb.connect() as connection:
         return connection.execute(sold + query, {"day": source_day}).fetchall()
 

@@ -1,22 +1,18 @@
-"""Which day of the data a calendar day shows.
+"""Which day of the data a calendar day shows: one for ever, so that a date's sales never change.
 
-The data run from 2017-01-01 to 2018-01-01, with two holes: 2017-12-25, when the shop was closed, and
-2018-01-01, which stops at four in the morning. The rule:
+The data's 364 days from Monday 2017-01-02 to Sunday 2017-12-31 are laid over the calendar again and again, forwards
+and backwards from ``ANCHOR``. A repetition is a **cycle**; cycle 0 begins on the anchor. So
 
-    Today's week (Monday to Sunday) shows the **last whole week of the data, 2017-12-18 to 2017-12-24**: the
-    last one with sales on each of its seven days. Every other day is moved by the same number of days, a
-    multiple of seven.
+* a date shows the same day of the data whatever today is: today decides only which dates are complete;
+* weekdays are true, because 364 is a multiple of seven;
+* the season is true: 2026-11-23 shows 2017-11-20. A year is 1.24 days longer than a cycle, so the two drift apart by
+  that much a year: from 2024 to 2033 they are at most a week apart.
 
-So weekdays stay true, today sells from its first hour, and yesterday and the day before are complete, whatever
-today is (on a Monday they show 12-17 and 12-16). History reaches back to 2017-01-01: 351 complete days on a
-Monday, 357 on a Sunday. The eight days after 2017-12-24 stay in the future and are never sold, so neither hole
-is ever seen.
+Outside these days nothing is sold: of the source's 1,469,307 sales, the 3,098 of 2017-01-01 and the 534 of 2018-01-01,
+which stops at four in the morning, are left out. On 2017-12-25 the shop was closed: the dates that show it
+(2025-12-29, 2026-12-28, ...) have no sales, and a file of a header alone.
 
-The shift grows by seven days each Monday, because the data end. A lake that lives longer than that week
-therefore sees last week's sales again under new dates; whoever wants one history over several weeks fixes
-``SHOP_TODAY``.
-
-All dates are UTC.
+All dates are UTC. See docs/adr/0001-the-shops-calendar-never-moves.md.
 """
 
 from dataclasses import dataclass
@@ -25,9 +21,31 @@ from datetime import UTC, date, datetime, timedelta
 from include.shop import environment
 from include.shop.exceptions import ShopError
 
-FIRST_SOURCE_DAY = date(2017, 1, 1)
-LAST_SOURCE_DAY = date(2018, 1, 1)
-LAST_WHOLE_WEEK_MONDAY = date(2017, 12, 18)
+ANCHOR = date(2026, 1, 5)
+"""The Monday on which cycle 0 begins. To move it is to change every date's sales: never do."""
+
+CYCLE_DAYS = 364
+FIRST_SOURCE_DAY = date(2017, 1, 2)
+CLOSED_SOURCE_DAY = date(2017, 12, 25)
+
+
+@dataclass(frozen=True, slots=True)
+class Showing:
+    """The day of the data that a date shows, and in which cycle."""
+
+    cycle: int
+    source_day: date
+
+
+def showing(day: date) -> Showing:
+    """What ``day`` shows, whatever today is."""
+    cycle, offset = divmod((day - ANCHOR).days, CYCLE_DAYS)
+    return Showing(cycle, FIRST_SOURCE_DAY + timedelta(days=offset))
+
+
+def cycle_begin(cycle: int) -> date:
+    """The Monday on which a cycle begins."""
+    return ANCHOR + timedelta(days=cycle * CYCLE_DAYS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +55,9 @@ class TradingDays:
     today: date
 
     @property
-    def shift(self) -> timedelta:
-        """What is added to a date of the data; a multiple of seven days."""
-        monday = self.today - timedelta(days=self.today.weekday())
-        return monday - LAST_WHOLE_WEEK_MONDAY
-
-    @property
     def first_day(self) -> date:
-        """The day on which the shop's history begins."""
-        return FIRST_SOURCE_DAY + self.shift
+        """The oldest of the complete days."""
+        return self.today - timedelta(days=CYCLE_DAYS)
 
     @property
     def yesterday(self) -> date:
@@ -53,8 +65,8 @@ class TradingDays:
         return self.today - timedelta(days=1)
 
     def complete_days(self, last: int | None = None) -> list[date]:
-        """The complete days, oldest first; with ``last`` only that many, ending yesterday."""
-        count = (self.today - self.first_day).days
+        """The 364 days up to yesterday, oldest first; with ``last`` only that many of them, ending yesterday."""
+        count = CYCLE_DAYS
         if last is not None:
             if last < 1:
                 raise ShopError(f"The number of days must be at least 1, not {last}.")
@@ -62,17 +74,16 @@ class TradingDays:
         return [self.today - timedelta(days=back) for back in range(count, 0, -1)]
 
     def source_day(self, day: date) -> date:
-        """The day of the data that ``day`` shows.
+        """The day of the data that ``day`` shows; days older than the complete ones have theirs too.
 
-        :raises ShopError: the data have no such day.
+        :raises ShopError: the day is still to come.
         """
-        source = day - self.shift
-        if not FIRST_SOURCE_DAY <= source <= LAST_SOURCE_DAY:
+        if day > self.today:
             raise ShopError(
-                f"The shop has no sales for {day}: its history runs from {self.first_day} to {self.today} (today). "
-                f"Choose a day in it, or set SHOP_TODAY."
+                f"The shop has no sales for {day} yet: its today is {self.today}. Choose a day up to it, "
+                f"or set SHOP_TODAY."
             )
-        return source
+        return showing(day).source_day
 
 
 def current() -> TradingDays:

@@ -15,7 +15,7 @@ from include.shop import environment
 from include.shop.customers import DEMOGRAPHICS, CustomerSeed, seed_customers
 from include.shop.exceptions import ShopError
 from include.shop.source import parquet_file
-from include.shop.trading_days import TradingDays
+from include.shop.trading_days import ANCHOR, TradingDays
 
 DAYS = TradingDays(date(2026, 6, 11))
 
@@ -63,23 +63,27 @@ def test_every_household_is_there_with_its_demographics(
     assert sum(row[0] is not None for row in rows.values()) == 801
 
 
-def test_updated_at_is_spread_over_the_history_before_today(
+def test_updated_at_is_spread_over_a_year_before_every_exported_sale(
     conninfo: str, connection: psycopg.Connection, schema: str
 ) -> None:
     seed_customers(conninfo, DAYS, schema=schema)
     instants = [row[-1] for row in rows_of(connection, schema).values()]
-    opening = datetime(2025, 6, 22, tzinfo=UTC)
+    opening, end = datetime(2024, 1, 8, tzinfo=UTC), datetime(2025, 1, 6, tzinfo=UTC)
     assert opening <= min(instants) < opening + timedelta(days=3)
-    assert max(instants) < datetime(2026, 6, 11, tzinfo=UTC) < max(instants) + timedelta(days=3)
+    assert max(instants) < end < max(instants) + timedelta(days=3)
+    assert end.date() <= TradingDays(ANCHOR).first_day
     per_month = [sum(instant.month == month for instant in instants) for month in range(1, 13)]
     assert min(per_month) > 100
 
 
-def test_updated_at_is_the_same_in_another_database(conninfo: str, connection: psycopg.Connection, schema: str) -> None:
+@pytest.mark.parametrize("later", [0, 1, 7, 364], ids=["same_day", "next_day", "next_week", "next_cycle"])
+def test_updated_at_is_the_same_in_another_database(
+    later: int, conninfo: str, connection: psycopg.Connection, schema: str
+) -> None:
     seed_customers(conninfo, DAYS, schema=schema)
     before = rows_of(connection, schema)
     connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(schema)))
-    seed_customers(conninfo, DAYS, schema=schema)
+    seed_customers(conninfo, TradingDays(DAYS.today + timedelta(days=later)), schema=schema)
     assert rows_of(connection, schema) == before
 
 
@@ -121,7 +125,8 @@ def test_only_what_differs_is_mended_and_others_rows_stay(
     after = rows_of(connection, schema)
     assert after.pop(9999)[0] is None
     mended = after.pop(1)
-    assert mended[:-1] == before[1][:-1] and mended[-1] > before[1][-1]
+    assert mended[:-1] == before[1][:-1]
+    assert mended[-1] > before[1][-1]
     del before[1]
     assert after == before
 

@@ -22,22 +22,22 @@ def test_seed_writes_the_sales_alone_when_asked(tmp_path: Path, capsys: pytest.C
 def test_totals_are_json_with_money_as_text(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["totals", "--date", "2026-06-10"]) == 0
     answer = json.loads(capsys.readouterr().out)
-    assert (answer["day"], answer["source_day"], answer["rows"]) == ("2026-06-10", "2017-12-20", 3925)
+    assert (answer["day"], answer["source_day"], answer["rows"]) == ("2026-06-10", "2017-06-07", 4061)
     assert answer["sales_value"] == answer["positive_sales_value"] == f"{float(answer['sales_value']):.2f}"
 
 
-def test_days_tell_the_shift(capsys: pytest.CaptureFixture[str]) -> None:
+def test_days_tell_what_today_shows(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["days"]) == 0
     assert json.loads(capsys.readouterr().out) == {
         "today": "2026-06-11",
         "yesterday": "2026-06-10",
-        "first_day": "2025-06-22",
-        "shift_days": 3094,
+        "first_day": "2025-06-12",
+        "today_shows": {"cycle": 0, "source_day": "2017-06-08"},
     }
 
 
 def test_failure_is_a_sentence_and_exit_code_1(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["totals", "--date", "1999-01-01"]) == 1
+    assert main(["totals", "--date", "2026-06-12"]) == 1
     assert "Choose a day" in capsys.readouterr().err
 
 

@@ -51,7 +51,9 @@ def test_uri_wins_and_stays_secret_when_it_cannot_be_read(monkeypatch: pytest.Mo
     monkeypatch.setenv("TALLYCLERK_SHOP_DB_URI", "postgresql//shop:hush@db")
     with pytest.raises(ShopError) as caught:
         environment.database_conninfo()
-    assert "hush" not in str(caught.value) and caught.value.__cause__ is None and caught.value.__suppress_context__
+    assert "hush" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
 
 
 def test_the_data_package_is_never_imported() -> None:
