@@ -2,34 +2,58 @@
 
 from __future__ import annotations
 
-from pyspark.sql.types import StructType
+from pyspark.sql.types import (
+    BooleanType,
+    DataType,
+    DateType,
+    DecimalType,
+    IntegerType,
+    LongType,
+    StringType,
+    StructType,
+    TimestampType,
+)
+
+_MONEY = DecimalType(12, 2)
+_TOTAL = DecimalType(18, 2)
 
 
-def _columns(ddl: str) -> StructType:
-    parsed = StructType.fromDDL(ddl)
-    assert isinstance(parsed, StructType)
-    return parsed
+def _columns(base: StructType | None = None, /, **types: DataType) -> StructType:
+    columns = StructType(list(base.fields) if base else [])
+    for name, data_type in types.items():
+        columns.add(name, data_type)
+    return columns
 
 
 SALES = _columns(
-    "transaction_id STRING, household_id BIGINT, store_id BIGINT, basket_id BIGINT, product_id STRING, quantity INT, "
-    "sales_value DECIMAL(12,2), retail_disc DECIMAL(12,2), coupon_disc DECIMAL(12,2), coupon_match_disc DECIMAL(12,2), "
-    "week INT, transaction_timestamp TIMESTAMP, transaction_date DATE"
+    transaction_id=StringType(),
+    household_id=LongType(),
+    store_id=LongType(),
+    basket_id=LongType(),
+    product_id=StringType(),
+    quantity=IntegerType(),
+    sales_value=_MONEY,
+    retail_disc=_MONEY,
+    coupon_disc=_MONEY,
+    coupon_match_disc=_MONEY,
+    week=IntegerType(),
+    transaction_timestamp=TimestampType(),
+    transaction_date=DateType(),
 )
-PARTITIONS = _columns("year INT, month INT, day INT")
-PROCESSED = StructType([*SALES.fields, *_columns("arrival_date DATE").fields])
-DEMOGRAPHICS = _columns(
-    "age STRING, income STRING, home_ownership STRING, marital_status STRING, household_size STRING, "
-    "household_comp STRING, kids_count STRING"
-)
-CUSTOMERS = StructType([*_columns("household_id BIGINT").fields, *DEMOGRAPHICS.fields])
-ENRICHED = StructType(
-    [
-        *PROCESSED.fields,
-        *DEMOGRAPHICS.fields,
-        *_columns("customer_is_known BOOLEAN, customer_snapshot_date DATE").fields,
-    ]
+PARTITIONS = _columns(year=IntegerType(), month=IntegerType(), day=IntegerType())
+PROCESSED = _columns(SALES, arrival_date=DateType())
+_DEMOGRAPHICS = {
+    name: StringType()
+    for name in ("age", "income", "home_ownership", "marital_status", "household_size", "household_comp", "kids_count")
+}
+CUSTOMERS = _columns(_columns(household_id=LongType()), **_DEMOGRAPHICS)
+ENRICHED = _columns(
+    _columns(PROCESSED, **_DEMOGRAPHICS), customer_is_known=BooleanType(), customer_snapshot_date=DateType()
 )
 KPIS = _columns(
-    "customer_id STRING, date DATE, total_amount DECIMAL(18,2), transaction_count INT, avg_transaction_value DECIMAL(18,2)"
+    customer_id=StringType(),
+    date=DateType(),
+    total_amount=_TOTAL,
+    transaction_count=IntegerType(),
+    avg_transaction_value=_TOTAL,
 )
