@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tallyclerk.exceptions import ServiceUnavailableError, TallyclerkError, TerminalError
@@ -175,7 +176,7 @@ class BoundedWriter:
         self._wait()
         waiting = list(self._failed)
         self._failed.clear()
-        for statement, rows, error in waiting:
+        for _, _, error in waiting:
             if not isinstance(ours := classify(error, address=self._address), ServiceUnavailableError):
                 raise ours from error
         log.warning(
@@ -184,13 +185,8 @@ class BoundedWriter:
             self._backoff.limit_seconds,
         )  # fmt: skip
         for statement, rows, _ in waiting:
-            retrying(
-                lambda statement=statement: self._session.execute(statement),
-                backoff=self._backoff, address=self._address, what="write",
-            )  # fmt: skip
-            self._succeeded_again(rows)
+            again = partial(self._session.execute, statement)
+            retrying(again, backoff=self._backoff, address=self._address, what="write")
+            with self._lock:
+                self.acknowledged += rows
         self.recoveries += 1
-
-    def _succeeded_again(self, rows: int) -> None:
-        with self._lock:
-            self.acknowledged += rows

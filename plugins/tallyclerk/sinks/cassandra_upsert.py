@@ -17,9 +17,9 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from tallyclerk.core.ledger import Ledger
@@ -29,12 +29,11 @@ from tallyclerk.core.window import Window
 from tallyclerk.exceptions import ConcurrentLoadError, LedgerError, NoInputError, ReconcileError
 from tallyclerk.sinks.cassandra_batches import BatchGrouping, Grouping, Row, batch_statement, replica_sets
 from tallyclerk.sinks.cassandra_client import Backoff, BoundedWriter, retrying
-from tallyclerk.sinks.cassandra_lake import BATCH_ROWS, LakeWindow
+from tallyclerk.sinks.cassandra_lake import LakeWindow
 from tallyclerk.sinks.cassandra_loads import LoadsTable, write_timestamp
 from tallyclerk.sinks.cassandra_retract import Retraction, Retractor, encoded_keys
 from tallyclerk.sinks.cassandra_table import (
     DEFAULT_REPLICATION,
-    TargetColumn,
     TargetTable,
     check_live_schema,
     create_keyspace_cql,
@@ -98,7 +97,7 @@ class CassandraUpsert:
         for cql in (
             create_keyspace_cql(self._target.keyspace, replication), self._target.create_cql, self._loads.create_cql
         ):  # fmt: skip
-            self._retrying(lambda cql=cql: self._session.execute(cql), "create")
+            self._retrying(partial(self._session.execute, cql), "create")
 
     def check_schema(self) -> None:
         """:raises SchemaMismatchError: the live table is not the target."""
@@ -119,9 +118,9 @@ class CassandraUpsert:
         started = time.monotonic()
         identity = lake.identity(self._target)
         history = self._loads.history(window)
-        if history and (done := history[0]).receipt and not self._options.reload:
-            if done.lake.fingerprint == identity.fingerprint:
-                return done.receipt.as_repeated()
+        signed = history[0].receipt if history else None  # None also while an attempt after it is open
+        if signed and history[0].lake.fingerprint == identity.fingerprint and not self._options.reload:
+            return signed.as_repeated()
         row_encoders = encoders(self._target, lake.schema)
         counts = lake.count_keys(self._target)
         if not counts.rows and not self._options.allow_empty:
