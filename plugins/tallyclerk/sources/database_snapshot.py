@@ -8,7 +8,7 @@ reader that drops or doubles rows does not go unseen.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -60,6 +60,7 @@ class Snapshot:
     def batches(self, query: str, *, batch_bytes: int) -> Generator[pa.RecordBatch]:
         """The rows of a query, through binary COPY, in batches of about ``batch_bytes``."""
         import adbc_driver_postgresql.dbapi as adbc
+        from adbc_driver_manager._reader import AdbcRecordBatchReader
 
         with adbc.connect(self.conninfo, autocommit=False) as connection, connection.cursor() as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
@@ -68,7 +69,9 @@ class Snapshot:
                 cursor.execute(setting)
             cursor.adbc_statement.set_options(**{_BATCH_BYTES_OPTION: str(batch_bytes)})
             cursor.execute(query)
-            with cursor.fetch_record_batch() as reader:
+            # fetch_record_batch() hands out pyarrow's reader, whose errors have lost their SQLSTATE; ADBC's own keeps it
+            stream = cursor.fetch_arrow()
+            with closing(AdbcRecordBatchReader._import_from_c(stream.address)) as reader:
                 yield from reader
 
 
