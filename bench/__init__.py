@@ -1,0 +1,1 @@
+"""What the loads cost, side by side with the usual ways."""
