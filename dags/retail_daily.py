@@ -1,0 +1,91 @@
+"""A day of retail sales, from files and database to the customers' KPIs.
+
+Sales come as CSV files in the landing folder, customers from the shop's database. Spark cleans the sales, joins the
+customers and computes each customer's day. Cassandra serves the result. A day is done when HDFS and Cassandra hold the
+same number of sales lines and the same amount, to the cent.
+
+| | |
+|---|---|
+| run a day | `airflow dags trigger retail_daily -c '{"date": "2026-01-31"}'` |
+| run many | `airflow dags backfill retail_daily -s 2026-01-25 -e 2026-01-31` |
+| see the ledger | `airflow tallyclerk ledger` |
+| see what was rejected | `airflow tallyclerk quarantine list` |
+
+Every task can be cleared, retried or run twice: the answer stays the same.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from airflow.sdk import DAG, Asset, CronDataIntervalTimetable
+
+from tallyclerk.operators.check_totals import CheckTotalsOperator
+from tallyclerk.operators.spark_job import SparkDayJobOperator
+from tallyclerk.operators.touched_days import TouchedDaysOperator
+from tallyclerk.retries import DEFAULT_RETRY_POLICY
+from tallyclerk.transfers.csv_to_hdfs import CsvToHdfsOperator
+from tallyclerk.transfers.database_to_hdfs import DatabaseToHdfsOperator
+from tallyclerk.transfers.lake_to_cassandra import LakeToCassandraOperator
+
+PROJECT = Path(__file__).resolve().parents[1]
+CONTRACTS = PROJECT / "include" / "contracts"
+
+with DAG(
+    dag_id="retail_daily",
+    doc_md=__doc__,
+    schedule=CronDataIntervalTimetable("@daily", timezone="UTC"),
+    start_date=datetime(2025, 1, 1),
+    catchup=False,
+    # two days at once would share the two cores; the commits themselves need no such limit
+    max_active_runs=2,
+    tags=["retail", "batch"],
+    default_args={
+        "owner": "tallyclerk",
+        "retries": 3,
+        "retry_delay": timedelta(seconds=30),
+        "retry_policy": DEFAULT_RETRY_POLICY,
+    },
+):
+    sales = CsvToHdfsOperator(
+        task_id="sales_to_hdfs",
+        contract=str(CONTRACTS / "transactions.odcs.yaml"),
+        target="/data/raw/transactions",
+        row_filters=["sales_value > 0"],
+        outlets=[Asset(name="raw_transactions", uri="tallyclerk://lake/raw/transactions")],
+    )
+    customers = DatabaseToHdfsOperator(
+        task_id="customers_to_hdfs",
+        contract=str(CONTRACTS / "customers.odcs.yaml"),
+        database_conn_id="shop_db",
+        table="public.customers",
+        mode="full",
+        target="/data/raw/customers",
+        outlets=[Asset(name="raw_customers", uri="tallyclerk://lake/raw/customers")],
+    )
+    batch = SparkDayJobOperator(
+        task_id="clean_enrich_kpis",
+        application=str(PROJECT / "spark_jobs" / "retail_batch.py"),
+        name="retail_daily",
+        verbose=False,
+    )
+    days = TouchedDaysOperator(task_id="touched_days", source="/data/enriched/customer_kpis")
+    serve_sales = LakeToCassandraOperator(
+        task_id="sales_to_cassandra",
+        contract=str(CONTRACTS / "transactions.odcs.yaml"),
+        source="/data/processed/transactions",
+        windows=days.output,
+        allow_empty=True,
+    )
+    serve_kpis = LakeToCassandraOperator(
+        task_id="kpis_to_cassandra",
+        contract=str(CONTRACTS / "customer_kpis.odcs.yaml"),
+        source="/data/enriched/customer_kpis",
+        windows=days.output,
+        allow_empty=True,
+        outlets=[Asset(name="customer_kpis", uri="tallyclerk://cassandra/pipeline/customer_kpis")],
+    )
+    check = CheckTotalsOperator(task_id="check_totals", days=days.output)
+
+    [sales, customers] >> batch >> days >> [serve_sales, serve_kpis] >> check

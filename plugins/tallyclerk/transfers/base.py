@@ -1,0 +1,141 @@
+"""What every load does around its source and sink: find the window, spool, publish the receipt."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from airflow.sdk import BaseOperator
+
+from tallyclerk.core.receipt import Receipt, load_name
+from tallyclerk.core.window import Window, resolve_window
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from tallyclerk.contracts import Contract
+    from tallyclerk.core.extract import Source
+
+
+def window_of(context: Context) -> Window:
+    """The window of the running Dag run, by :func:`~tallyclerk.core.window.resolve_window`."""
+    run = context["dag_run"]
+    return resolve_window(
+        conf=run.conf,
+        partition_key=getattr(run, "partition_key", None),
+        data_interval_start=run.data_interval_start,
+        data_interval_end=run.data_interval_end,
+        run_after=run.run_after,
+    )
+
+
+class LoadOperator(BaseOperator):
+    """Base of the operators that load a window: one receipt per load, published wherever Airflow looks."""
+
+    def publish(self, receipt: Receipt, context: Context) -> dict[str, Any]:
+        """Tell the receipt to the log, the asset events of the task's outlets and the hook lineage; return it for XCom.
+
+        All of these are mirrors: the receipt that counts stands in the sink's commit.
+        """
+        from airflow.sdk.lineage import get_hook_lineage_collector
+
+        repeated = " (held already: nothing was written)" if receipt.repeated else ""
+        self.log.info("%s: %s%s", receipt.load, receipt.ledger, repeated)
+        facts = receipt.as_dict()
+        for outlet in self.outlets:
+            context["outlet_events"][outlet].extra = {"receipt": facts}
+        lineage = get_hook_lineage_collector()
+        for source in receipt.sources:
+            lineage.add_input_asset(self, uri=source["uri"])
+        lineage.add_output_asset(self, uri=receipt.location, asset_extra={"window": receipt.window})
+        return facts
+
+
+class LakeLoadOperator(LoadOperator):
+    """A source into a Delta table of the lake, one UTC day a window.
+
+    Guarantee: the window's rows are replaced in one commit that carries the ledger and the cursor. Retrying, clearing,
+    backfilling and two runs at once leave the rows of one run; an attempt that fails leaves the former rows.
+
+    :param target: the table's path in the lake (``/data/raw/transactions``) or a URI. Templated.
+    :param contract: path of the data contract. Templated.
+    :param quarantine: path of the quarantine table; ``/data/quarantine/<dataset>`` when None. Templated.
+    :param reload: load also when the window already holds exactly these files.
+    :param hdfs_conn_id: the lake's connection.
+    :return: the receipt as a mapping, with ``paths``, the URIs of the window's files.
+    """
+
+    template_fields: Sequence[str] = ("target", "contract", "quarantine")
+
+    def __init__(
+        self,
+        *,
+        target: str,
+        contract: str,
+        quarantine: str | None = None,
+        reload: bool = False,
+        hdfs_conn_id: str = "hdfs_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.target, self.contract, self.quarantine = target, contract, quarantine
+        self.reload, self.hdfs_conn_id = reload, hdfs_conn_id
+
+    def make_source(self, contract: Contract, load_id: str) -> Source:
+        """The source to read; for subclasses."""
+        raise NotImplementedError
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        from tallyclerk.contracts import load_contract
+
+        contract = load_contract(self.contract)
+        load_id = uuid4().hex
+        receipt = self.load(window_of(context), contract, self.make_source(contract, load_id), load_id)
+        return self.publish(receipt, context)
+
+    def load(self, window: Window, contract: Contract, source: Source, load_id: str) -> Receipt:
+        """Source → spool → ledger → quarantine → one commit."""
+        from tallyclerk.contracts.projections import arrow_schema
+        from tallyclerk.hooks.lake import LakeHook
+        from tallyclerk.sinks.lake_table import LakeTable
+        from tallyclerk.sinks.quarantine import Quarantine
+
+        lake = LakeHook(self.hdfs_conn_id)
+        table = LakeTable(lake.uri(self.target), dataset=contract.dataset, schema=arrow_schema(contract))
+        started = time.monotonic()
+        former = None if self.reload else table.receipt(window)
+        if former is not None and former.fingerprint and former.fingerprint == source.fingerprint(window):
+            return former.as_repeated()
+        with spool_directory() as directory:
+            extract = source.extract(window, directory)
+            extract.ledger.check(load=load_name(contract.dataset, window))
+            receipt = Receipt(
+                dataset=contract.dataset,
+                window=window.key,
+                ledger=extract.ledger,
+                location=table.uri,
+                load_id=load_id,
+                contract_version=contract.version,
+                fingerprint=extract.fingerprint,
+                sources=extract.sources,
+                cursor=extract.cursor,
+                details={"seconds": round(time.monotonic() - started, 3), "engine": "local"},
+            )
+            quarantine = Quarantine(
+                lake.uri(self.quarantine or f"/data/quarantine/{contract.dataset}"), dataset=contract.dataset
+            )
+            receipt = replace(receipt, quarantine=quarantine.replace_window(window, extract.rejects, receipt))
+            return table.replace_window(window, extract.files, receipt)
+
+
+@contextmanager
+def spool_directory() -> Iterator[Path]:
+    """A folder for one load's spooled rows, gone afterwards; ``TMPDIR`` says where."""
+    with tempfile.TemporaryDirectory(prefix="tallyclerk-") as directory:
+        yield Path(directory)
