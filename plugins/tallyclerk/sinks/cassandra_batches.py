@@ -13,7 +13,7 @@ A coordinator that holds a replica of every row in the batch forwards nothing th
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -44,7 +44,7 @@ class Grouping:
     partition_indexes: tuple[int, ...]
     replica_set_of: Callable[[int], int] | None = None
 
-    def batches(self, rows: Sequence[Row]) -> Iterator[list[Row]]:
+    def batches(self, rows: Iterable[Row]) -> Iterator[list[Row]]:
         """The rows in batches; rows of one partition share one where they are adjacent."""
         if self.kind == "none":
             yield from ([row] for row in rows)
@@ -57,7 +57,7 @@ class Grouping:
             for group in by_replicas.values():
                 yield from self._cut(group, MAX_BATCH_PARTITIONS)
 
-    def _cut(self, rows: Sequence[Row], max_partitions: int) -> Iterator[list[Row]]:
+    def _cut(self, rows: Iterable[Row], max_partitions: int) -> Iterator[list[Row]]:
         key_of = self._key
         batch: list[Row] = []
         partitions, filled_bytes, last_key = 0, 0, None

@@ -76,8 +76,8 @@ class LakeWindow:
     @cached_property
     def files(self) -> tuple[str, ...]:
         """URIs of the window's data files."""
-        values = self._partition_values()
-        return tuple(sorted(self._table.file_uris([(name, "=", value) for name, value in values.items()])))
+        terms: Any = [(name, "=", value) for name, value in self._partition_values().items()]
+        return tuple(sorted(self._table.file_uris(file_pruning_predicate=terms)))
 
     def identity(self, target: TargetTable) -> LakeVersion:
         """What would be loaded. Other days' commits raise the version, but leave the fingerprint."""

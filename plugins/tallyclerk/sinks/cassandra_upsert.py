@@ -27,7 +27,7 @@ from tallyclerk.core.progress import Progress
 from tallyclerk.core.receipt import Receipt, load_name
 from tallyclerk.core.window import Window
 from tallyclerk.exceptions import ConcurrentLoadError, LedgerError, NoInputError, ReconcileError
-from tallyclerk.sinks.cassandra_batches import BatchGrouping, Grouping, Row, batch_statement, replica_sets
+from tallyclerk.sinks.cassandra_batches import BatchGrouping, Grouping, batch_statement, replica_sets
 from tallyclerk.sinks.cassandra_client import Backoff, BoundedWriter, retrying
 from tallyclerk.sinks.cassandra_lake import LakeWindow
 from tallyclerk.sinks.cassandra_loads import LoadsTable, write_timestamp
@@ -125,12 +125,13 @@ class CassandraUpsert:
         counts = lake.count_keys(self._target)
         if not counts.rows and not self._options.allow_empty:
             raise NoInputError(pattern=f"{lake.uri} at version {lake.version}", window=window.key)
+        nulls = self._check_values(lake, row_encoders)
         generation, older = self._loads.begin(window, identity, reload=self._options.reload)
         timestamp = write_timestamp(window, generation)
         writer = BoundedWriter(
             self._session, in_flight=self._options.in_flight, backoff=self._options.backoff, address=self._address
         )
-        nulls = self._write(lake, row_encoders, writer, timestamp, load_name(self._dataset, window), counts.rows)
+        self._write(lake, row_encoders, writer, timestamp, load_name(self._dataset, window), counts.rows)
         if writer.acknowledged != counts.rows:
             raise LedgerError(
                 load=load_name(self._dataset, window), rule="every row of the lake is acknowledged",
@@ -173,29 +174,42 @@ class CassandraUpsert:
 
     def _write(
         self, lake: LakeWindow, row_encoders: list[Any], writer: BoundedWriter, timestamp: int, what: str, total: int
-    ) -> dict[str, int]:
-        """Send every row; returns the nulls of each column."""
+    ) -> None:
+        """Send every row."""
         prepared = self._prepared(self._target.insert_cql)
         grouping = self._grouping()
         progress = Progress(log, what, total=total)
-        nulls = dict.fromkeys((column.name for column in self._target.columns), 0)
         stamp = timestamp.to_bytes(8, "big", signed=True)
-        for batch in lake.batches(list(dict.fromkeys(column.source for column in self._target.columns))):
-            for rows in grouping.batches(self._rows(batch, row_encoders, stamp, nulls)):
+        for batch in lake.batches(self._sources):
+            for rows in grouping.batches(
+                zip(*self._columns(batch, row_encoders), [stamp] * batch.num_rows, strict=True)
+            ):
                 writer.send(batch_statement(prepared, rows), len(rows))
             progress.add(batch.num_rows)
         writer.drain()
         progress.done()
+
+    @property
+    def _sources(self) -> list[str]:
+        return list(dict.fromkeys(column.source for column in self._target.columns))
+
+    def _check_values(self, lake: LakeWindow, row_encoders: list[Any]) -> dict[str, int]:
+        """Encode everything once before the first row goes out (about 1 µs a row); returns the nulls of each column.
+
+        :raises RecordError: a value does not fit.
+        """
+        nulls = dict.fromkeys((column.name for column in self._target.columns), 0)
+        for batch in lake.batches(self._sources):
+            self._columns(batch, row_encoders)
+            for column in self._target.columns:
+                nulls[column.name] += batch.column(column.source).null_count
         return nulls
 
-    def _rows(self, batch: pa.RecordBatch, row_encoders: list[Any], stamp: bytes, nulls: dict[str, int]) -> list[Row]:
-        columns: list[list[Any]] = []
-        for column, encoder in zip(self._target.columns, row_encoders, strict=True):
-            values = batch.column(column.source)
-            nulls[column.name] += values.null_count
-            is_key = column.name in self._target.primary_key
-            columns.append(encode_column(column, values, encoder, is_key=is_key))
-        return list(zip(*columns, [stamp] * batch.num_rows, strict=True))
+    def _columns(self, batch: pa.RecordBatch, row_encoders: list[Any]) -> list[list[Any]]:
+        return [
+            encode_column(column, batch.column(column.source), encoder, is_key=column.name in self._target.primary_key)
+            for column, encoder in zip(self._target.columns, row_encoders, strict=True)
+        ]
 
     def _grouping(self) -> Grouping:
         names = [column.name for column in self._target.columns]

@@ -69,8 +69,8 @@ def encode_column(column: TargetColumn, values: pa.Array, encoder: Encoder, *, i
         return [next(known) if valid else UNSET_VALUE for valid in pc.is_valid(values).to_pylist()]
     except (ValueError, OverflowError) as error:  # pyarrow's ArrowInvalid is a ValueError
         raise RecordError(
-            f"Column {column.source!r} does not fit {column.name} {column.cql_type}: {error}. The window was not "
-            "signed as loaded; mend the data or the contract's type, and run again."
+            f"Column {column.source!r} does not fit {column.name} {column.cql_type}: {error}. Nothing was "
+            "written; mend the data or the contract's type, and run again."
         ) from error
 
 
