@@ -3,8 +3,8 @@
     python -m bench.database_extract --rows 1000000
 
 Each way runs in a process of its own. The table is ours to make and to drop. ``connectorx`` is no dependency; name an
-interpreter that has it (with pyarrow) with ``--connectorx-python``. Peers are not told to be exact: connectorx and
-pandas' Arrow types turn numeric into float, which the result column ``amount`` shows.
+interpreter that has it (with pyarrow) with ``--connectorx-python``. Peers are not told to be exact: pandas makes floats of
+numeric, connectorx decimals of ten places whatever was declared; the last column shows what became of ``amount``.
 """
 
 from __future__ import annotations

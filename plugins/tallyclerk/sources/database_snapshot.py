@@ -59,20 +59,24 @@ class Snapshot:
 
     def batches(self, query: str, *, batch_bytes: int) -> Generator[pa.RecordBatch]:
         """The rows of a query, through binary COPY, in batches of about ``batch_bytes``."""
-        import adbc_driver_postgresql.dbapi as adbc
+        import adbc_driver_postgresql as postgresql
+        from adbc_driver_manager import AdbcConnection, AdbcStatement
         from adbc_driver_manager._reader import AdbcRecordBatchReader
 
-        with adbc.connect(self.conninfo, autocommit=False) as connection, connection.cursor() as cursor:
-            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            cursor.execute(f"SET TRANSACTION SNAPSHOT '{self.name}'")
-            for setting in SESSION:
-                cursor.execute(setting)
-            cursor.adbc_statement.set_options(**{_BATCH_BYTES_OPTION: str(batch_bytes)})
-            cursor.execute(query)
-            # fetch_record_batch() hands out pyarrow's reader, whose errors have lost their SQLSTATE; ADBC's own keeps it
-            stream = cursor.fetch_arrow()
-            with closing(AdbcRecordBatchReader._import_from_c(stream.address)) as reader:
-                yield from reader
+        # Not their DB-API: it imports pandas (1 CPU-second), and the reader it hands out loses an error's SQLSTATE
+        with postgresql.connect(self.conninfo) as database, AdbcConnection(database) as connection:
+            connection.set_autocommit(False)
+            isolation = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
+            for command in (isolation, f"SET TRANSACTION SNAPSHOT '{self.name}'", *SESSION):
+                with AdbcStatement(connection) as statement:
+                    statement.set_sql_query(command)
+                    statement.execute_update()
+            with AdbcStatement(connection) as statement:
+                statement.set_options(**{_BATCH_BYTES_OPTION: str(batch_bytes)})
+                statement.set_sql_query(query)
+                stream, _ = statement.execute_query()
+                with closing(AdbcRecordBatchReader._import_from_c(stream.address)) as reader:
+                    yield from reader
 
 
 @contextmanager
