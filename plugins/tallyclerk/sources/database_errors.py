@@ -125,7 +125,7 @@ def is_login_refused(message: str) -> bool:
 def near(name: str, existing: list[str]) -> str:
     """A sentence with the names a user may have meant."""
     folded = {candidate.lower(): candidate for candidate in existing}
-    close = [folded[found] for found in get_close_matches(name.lower(), list(folded), n=3, cutoff=0.5)]
+    close = [folded[found] for found in get_close_matches(name.lower(), list(folded), n=3, cutoff=0.6)]
     if close:
         return f"Did you mean {' or '.join(close)}?"
     return f"There are: {', '.join(existing[:30])}." if existing else "There are none that this login may see."
