@@ -49,7 +49,7 @@ class DatabaseToHdfsOperator(LakeLoadOperator):
         from tallyclerk.sources.database_table import DatabaseTable
 
         return DatabaseTable(
-            uri=RelationalHook(self.database_conn_id).uri,
+            uri=RelationalHook(self.database_conn_id).conninfo,
             table=self.table,
             query=self.query,
             contract=contract,
