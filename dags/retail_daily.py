@@ -16,7 +16,7 @@ Every task can be cleared, retried or run twice: the answer stays the same.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from airflow.sdk import DAG, Asset, CronDataIntervalTimetable
@@ -36,7 +36,7 @@ with DAG(
     dag_id="retail_daily",
     doc_md=__doc__,
     schedule=CronDataIntervalTimetable("@daily", timezone="UTC"),
-    start_date=datetime(2025, 1, 1),
+    start_date=datetime(2025, 1, 1, tzinfo=UTC),
     catchup=False,
     # two days at once would share the two cores; the commits themselves need no such limit
     max_active_runs=2,

@@ -37,7 +37,7 @@ def run_demo(settings: Settings) -> int:
         print(f"{DAG} for {yesterday}: {state}; the tasks' logs are in {settings.logs / 'airflow'}")
         return 1
     print(f"\nLedger of {yesterday}", flush=True)
-    _airflow(settings, "tallyclerk", "ledger")
+    _airflow(settings, "tallyclerk", "ledger", "--date", yesterday)
     print(f"\nTop customers of {yesterday}", flush=True)
     _airflow(settings, "tallyclerk", "kpis", "--date", yesterday)
     return 0

@@ -27,7 +27,7 @@ class SpecError(TerminalError):
     """Something the user wrote cannot be carried out as written."""
 
 
-class SpecErrors(SpecError):
+class SpecErrors(SpecError):  # noqa: N818 - a plural of SpecError
     """All findings about one or more documents at once, each with file, path and remedy."""
 
     def __init__(self, findings: Sequence[str]) -> None:
@@ -133,4 +133,6 @@ class ConcurrentLoadError(TransientError):
     """Another attempt committed the same window at the same time."""
 
     def __init__(self, *, load: str, cause: object) -> None:
-        super().__init__(f"Another attempt committed {load} at the same time ({cause}). The retry starts from its rows.")
+        super().__init__(
+            f"Another attempt committed {load} at the same time ({cause}). The retry starts from its rows."
+        )

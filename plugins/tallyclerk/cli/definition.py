@@ -23,6 +23,12 @@ from tallyclerk.cli.timestamps import parse_date
 
 log = logging.getLogger(__name__)
 
+ARG_DATE = Arg(("--date",), metavar="YYYY-MM-DD", help="one day (UTC)")
+ARG_DATE_REQUIRED = Arg(("--date",), metavar="YYYY-MM-DD", required=True, help="the day (UTC)")
+ARG_DATASET = Arg(("--dataset",), metavar="NAME", help="one data set")
+ARG_LIMIT = Arg(("--limit",), type=positive_int(allow_zero=False), default=20, metavar="N", help="default: %(default)s")
+ARG_FORMAT = Arg(("-o", "--output"), choices=("table", "json"), default="table", help="default: %(default)s")
+
 SUBCOMMANDS: tuple[CLICommand, ...] = (
     ActionCommand(
         name="load-settings",
@@ -51,6 +57,39 @@ SUBCOMMANDS: tuple[CLICommand, ...] = (
                 help="files or folders (default: include/contracts)",
             ),
         ),
+    ),
+    ActionCommand(
+        name="plan",
+        help="Show which files a day's loads would read, and what they would do",
+        func=lazy_load_command("tallyclerk.cli.plan.plan"),
+        args=(
+            ARG_DATE_REQUIRED,
+            Arg(("--contracts",), default="include/contracts", metavar="DIR", help="default: %(default)s"),
+        ),
+    ),
+    ActionCommand(
+        name="ledger",
+        help="Show the newest receipt of each window: every row read is written, rejected, filtered or deduplicated",
+        func=lazy_load_command("tallyclerk.cli.ledger.ledger"),
+        args=(ARG_DATASET, ARG_DATE, ARG_LIMIT, ARG_FORMAT),
+    ),
+    GroupCommand(
+        name="quarantine",
+        help="Rejected records",
+        subcommands=(
+            ActionCommand(
+                name="list",
+                help="Show rejected records with file, record, column, reason and text",
+                func=lazy_load_command("tallyclerk.cli.ledger.quarantine_list"),
+                args=(ARG_DATASET, ARG_DATE, ARG_LIMIT, ARG_FORMAT),
+            ),
+        ),
+    ),
+    ActionCommand(
+        name="kpis",
+        help="Show the KPIs that Cassandra serves: a day's best customers, or a customer's days",
+        func=lazy_load_command("tallyclerk.cli.kpis.kpis"),
+        args=(ARG_DATE, Arg(("--customer",), metavar="ID", help="one customer"), ARG_LIMIT, ARG_FORMAT),
     ),
 )
 

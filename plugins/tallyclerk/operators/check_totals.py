@@ -13,6 +13,7 @@ from airflow.sdk import BaseOperator
 from tallyclerk.exceptions import ReconcileError
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from airflow.sdk import Context
 
 
@@ -59,14 +60,14 @@ class CheckTotalsOperator(BaseOperator):
         lake = LakeHook(self.hdfs_conn_id)
         found: dict[str, dict[str, DayTotal]] = {}
         with CassandraClusterHook(self.cassandra_conn_id) as cassandra:
-            for text in self.days:
-                day = date.fromisoformat(text)
-                customers, kpis = lake_kpis(lake.uri(self.kpis), day)
-                found[text] = {
-                    "processed sales": lake_sales(lake.uri(self.sales), day),
+            for day in self.days:
+                date_of_day = date.fromisoformat(day)
+                customers, kpis = lake_kpis(lake.uri(self.kpis), date_of_day)
+                found[day] = {
+                    "processed sales": lake_sales(lake.uri(self.sales), date_of_day),
                     "KPIs on HDFS": kpis,
                     "KPIs in Cassandra": cassandra_kpis(
-                        cassandra.session, f"{self.keyspace}.{self.table}", customers, day
+                        cassandra.session, f"{self.keyspace}.{self.table}", customers, date_of_day
                     ),
                 }
         wrong = [
@@ -117,7 +118,7 @@ def cassandra_kpis(session: Any, table: str, customers: list[str], day: date) ->
     return DayTotal(count, amount)
 
 
-def _day(uri: str, day: date, columns: list[str]):  # noqa: ANN202 - pyarrow is imported where it is used
+def _day(uri: str, day: date, columns: list[str]) -> pa.Table:
     import pyarrow.compute as pc
     from deltalake import DeltaTable
 

@@ -41,4 +41,6 @@ class TouchedDaysOperator(BaseOperator):
                 days = sorted({*receipt.details["event_dates"], window.day.isoformat()})
                 self.log.info("%s touched %s", receipt.load, ", ".join(days))
                 return days
-        raise ReconcileError(f"{uri} has no receipt for {window.key} in its newest {_NEWEST_COMMITS} commits; run the batch.")
+        raise ReconcileError(
+            f"{uri} has no receipt for {window.key} in its newest {_NEWEST_COMMITS} commits; run the batch."
+        )

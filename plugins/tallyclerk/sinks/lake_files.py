@@ -75,7 +75,7 @@ class LakeFiles:
         except (OSError, RuntimeError) as error:
             raise ServiceUnavailableError(service="HDFS", address=self._address, cause=error) from error
 
-    def _client(self):  # noqa: ANN202 - the driver's type is imported only where it is used
+    def _client(self):
         from hdfs_native import Client
 
         return Client(self._address)

@@ -163,7 +163,9 @@ class CsvFiles:
         header_lines = int(self.dialect.header)
         path = str(file.path)
         forget_rejects(connection)
-        written = _copy(connection, f"SELECT {query.output} FROM ({query.typed(path)}) WHERE {query.fits} AND {query.kept}", target)
+        written = _copy(
+            connection, f"SELECT {query.output} FROM ({query.typed(path)}) WHERE {query.fits} AND {query.kept}", target
+        )
         structural = structural_rejects(connection, header_lines=header_lines)
         # the common case needs no second look: every line is a record that was written or could not be read
         if file.lines == header_lines + written + len(structural):
@@ -180,7 +182,9 @@ class CsvFiles:
                 "most often a quote is not closed and swallows the lines behind it",
             )
         if kept != written:
-            raise DamagedFileError(path=file.uri, damage=f"it changed while it was read ({written:,}, then {kept:,} rows)")
+            raise DamagedFileError(
+                path=file.uri, damage=f"it changed while it was read ({written:,}, then {kept:,} rows)"
+            )
         misfits: list[Reject] = []
         if fitting != records:
             forget_rejects(connection)

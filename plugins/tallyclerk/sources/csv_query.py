@@ -86,7 +86,9 @@ class CsvQuery:
         query = f"SELECT {', '.join(inner)} FROM {self.reader(path)}"
         if not derived:
             return query
-        return f"SELECT *, {', '.join(f'{column.derived} AS {quoted(column.name)}' for column in derived)} FROM ({query})"
+        return (
+            f"SELECT *, {', '.join(f'{column.derived} AS {quoted(column.name)}' for column in derived)} FROM ({query})"
+        )
 
     @cached_property
     def fits(self) -> str:
@@ -169,7 +171,9 @@ def misfit(column: Column) -> str:
             fraction = f"(\\.[0-9]{{1,{column.scale}}})?" if column.scale else ""
             zero = "0." + "0" * column.scale if column.scale else "0"
             # zero is by far the commonest amount, and comparing with a constant costs a tenth of casting back
-            good = f"{text} = {literal(zero)} OR {same} OR regexp_full_match({text}, {literal(_PLAIN_INTEGER + fraction)})"
+            good = (
+                f"{text} = {literal(zero)} OR {same} OR regexp_full_match({text}, {literal(_PLAIN_INTEGER + fraction)})"
+            )
         case "date" | "timestamp" if column.text_format in (None, _ISO_FORMATS[column.kind]):
             good = same
         case "boolean":

@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from tallyclerk.exceptions import DamagedFileError, SpecError
 
@@ -111,7 +112,7 @@ def _plain_pieces(path: Path, digest: hashlib._Hash) -> Iterator[bytes]:
 class _Digesting:
     """A reader that shows every byte to a digest."""
 
-    def __init__(self, raw, digest) -> None:  # noqa: ANN001 - a binary file and a hashlib digest
+    def __init__(self, raw: BinaryIO, digest: hashlib._Hash) -> None:
         self._raw, self._digest = raw, digest
 
     def read(self, size: int = -1) -> bytes:
@@ -120,13 +121,13 @@ class _Digesting:
         return piece
 
 
-def _gzip_pieces(raw, digest) -> Iterator[bytes]:  # noqa: ANN001
+def _gzip_pieces(raw: BinaryIO, digest: hashlib._Hash) -> Iterator[bytes]:
     with gzip.GzipFile(fileobj=_Digesting(raw, digest), mode="rb") as plain:  # type: ignore[call-overload]
         while piece := plain.read(_PIECE_BYTES):
             yield piece
 
 
-def _zstandard_pieces(raw, digest) -> Iterator[bytes]:  # noqa: ANN001
+def _zstandard_pieces(raw: BinaryIO, digest: hashlib._Hash) -> Iterator[bytes]:
     import zstandard
 
     decompressor = zstandard.ZstdDecompressor().decompressobj()
@@ -148,7 +149,7 @@ def _zstandard_pieces(raw, digest) -> Iterator[bytes]:  # noqa: ANN001
         raise EOFError
 
 
-def _decoded(decoder, piece: bytes, path: Path, encoding: str, *, final: bool = False) -> bytes:  # noqa: ANN001
+def _decoded(decoder: codecs.IncrementalDecoder, piece: bytes, path: Path, encoding: str, *, final: bool = False) -> bytes:
     try:
         return decoder.decode(piece, final).encode("utf-8")
     except UnicodeDecodeError as error:

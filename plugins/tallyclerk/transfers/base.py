@@ -17,10 +17,11 @@ from tallyclerk.core.receipt import Receipt, load_name
 from tallyclerk.core.window import Window, resolve_window
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from airflow.sdk import BaseHook, Context
 
     from tallyclerk.contracts import Contract
     from tallyclerk.core.extract import Source
+    from tallyclerk.hooks.lake import LakeHook
 
 
 def window_of(context: Context) -> Window:
@@ -38,7 +39,7 @@ def window_of(context: Context) -> Window:
 class LoadOperator(BaseOperator):
     """Base of the operators that load a window: one receipt per load, published wherever Airflow looks."""
 
-    def publish(self, receipt: Receipt, context: Context) -> dict[str, Any]:
+    def publish(self, receipt: Receipt, context: Context, hook: BaseHook) -> dict[str, Any]:
         """Tell the receipt to the log, the asset events of the task's outlets and the hook lineage; return it for XCom.
 
         All of these are mirrors: the receipt that counts stands in the sink's commit.
@@ -52,8 +53,8 @@ class LoadOperator(BaseOperator):
             context["outlet_events"][outlet].extra = {"receipt": facts}
         lineage = get_hook_lineage_collector()
         for source in receipt.sources:
-            lineage.add_input_asset(self, uri=source["uri"])
-        lineage.add_output_asset(self, uri=receipt.location, asset_extra={"window": receipt.window})
+            lineage.add_input_asset(hook, uri=source["uri"])
+        lineage.add_output_asset(hook, uri=receipt.location, asset_extra={"window": receipt.window})
         return facts
 
 
@@ -93,20 +94,20 @@ class LakeLoadOperator(LoadOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         from tallyclerk.contracts import load_contract
+        from tallyclerk.hooks.lake import LakeHook
 
         contract = load_contract(self.contract)
         load_id = uuid4().hex
-        receipt = self.load(window_of(context), contract, self.make_source(contract, load_id), load_id)
-        return self.publish(receipt, context)
+        lake = LakeHook(self.hdfs_conn_id)
+        receipt = self.load(lake, window_of(context), contract, self.make_source(contract, load_id), load_id)
+        return self.publish(receipt, context, lake)
 
-    def load(self, window: Window, contract: Contract, source: Source, load_id: str) -> Receipt:
+    def load(self, lake: LakeHook, window: Window, contract: Contract, source: Source, load_id: str) -> Receipt:
         """Source → spool → ledger → quarantine → one commit."""
         from tallyclerk.contracts.projections import arrow_schema
-        from tallyclerk.hooks.lake import LakeHook
         from tallyclerk.sinks.lake_table import LakeTable
         from tallyclerk.sinks.quarantine import Quarantine
 
-        lake = LakeHook(self.hdfs_conn_id)
         table = LakeTable(lake.uri(self.target), dataset=contract.dataset, schema=arrow_schema(contract))
         started = time.monotonic()
         former = None if self.reload else table.receipt(window)

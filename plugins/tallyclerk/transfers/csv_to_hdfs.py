@@ -73,7 +73,8 @@ class CsvToHdfsOperator(LakeLoadOperator):
         return CsvFiles(
             contract=contract,
             dialect=replace(
-                contract.csv, **{name: value for name, value in overrides.items() if value is not None}  # type: ignore[arg-type]
+                contract.csv,
+                **{name: value for name, value in overrides.items() if value is not None},  # type: ignore[arg-type]
             ),
             folder=Path(LandingHook(self.fs_conn_id).path),
             pattern=self.pattern or "",

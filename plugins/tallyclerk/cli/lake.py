@@ -1,0 +1,79 @@
+"""What the commands need of the lake: its tables and their receipts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from tallyclerk.exceptions import SpecError
+
+if TYPE_CHECKING:
+    from tallyclerk.core.receipt import Receipt
+
+ZONES = ("raw", "processed", "enriched")
+
+
+@contextmanager
+def connections() -> Iterator[None]:
+    """Let hooks read connections from Airflow's secrets backends and database, as its own server components do.
+
+    Outside a task a hook would otherwise see environment variables only.
+
+    :raises SpecError: a connection that is asked for does not exist.
+    """
+    from airflow.sdk.exceptions import AirflowNotFoundException
+
+    os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
+    try:
+        yield
+    except AirflowNotFoundException as missing:
+        raise SpecError(f"{missing}; run `airflow tallyclerk load-settings`.") from None
+
+
+def tables(root: str, zones: tuple[str, ...] = ZONES) -> list[str]:
+    """URIs of the Delta tables ``/data/<zone>/<name>``."""
+    from hdfs_native import Client
+
+    client = Client(root)
+    found = []
+    for zone in zones:
+        try:
+            entries = [entry for entry in client.list_status(f"/data/{zone}") if entry.isdir]
+        except FileNotFoundError:
+            continue
+        found += [f"{root}/data/{zone}/{entry.path.rstrip('/').rpartition('/')[2]}" for entry in entries]
+    return sorted(found)
+
+
+def receipts(uri: str) -> list[Receipt]:
+    """A table's receipts, newest first; none where the folder is no table yet."""
+    from deltalake.exceptions import TableNotFoundError
+
+    from tallyclerk.sinks.lake_table import receipts_of
+
+    try:
+        return receipts_of(uri)
+    except TableNotFoundError:
+        return []
+
+
+def print_table(heads: list[str], rows: Iterator[list[Any]]) -> None:
+    """Plain columns: text to the left, numbers to the right."""
+    cells = [[_cell(value) for value in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
+    print("  ".join(head.ljust(width) for head, width in zip(heads, widths, strict=True)).rstrip())
+    for row in cells:
+        line = (
+            text.rjust(width) if text.replace(",", "").replace(".", "").isdigit() else text.ljust(width)
+            for text, width in zip(row, widths, strict=True)
+        )
+        print("  ".join(line).rstrip())
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat(sep=" ", timespec="seconds")
+    return f"{value:,}" if isinstance(value, int) else str(value)

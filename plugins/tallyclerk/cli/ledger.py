@@ -1,0 +1,91 @@
+"""``airflow tallyclerk ledger`` and ``airflow tallyclerk quarantine list``."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from collections.abc import Iterator
+from typing import Any
+
+from tallyclerk.cli.console import EXIT_FAILED, EXIT_OK, command
+from tallyclerk.cli.lake import connections, print_table, receipts, tables
+from tallyclerk.core.receipt import Receipt
+from tallyclerk.core.window import Window
+from tallyclerk.hooks.lake import LakeHook
+
+
+@command
+def ledger(args: Namespace) -> int:
+    """Print the newest receipt of each window, newest window first; exit code 1 when one does not close."""
+    with connections():
+        root = LakeHook().root
+    found = [(uri, receipt) for uri in tables(root) for receipt in _latest(receipts(uri))]
+    if args.dataset:
+        found = [(uri, receipt) for uri, receipt in found if receipt.dataset == args.dataset]
+    if args.date:
+        found = [(uri, receipt) for uri, receipt in found if receipt.window == Window.of_day(args.date).key]
+    found.sort(key=lambda entry: (entry[1].window, entry[0]), reverse=True)
+    shown = found[: args.limit]
+    if args.output == "json":
+        print(json.dumps([receipt.as_dict() for _, receipt in shown], indent=2))
+    else:
+        heads = ["window", "table", "version", "read", "written", "rejected", "filtered", "deduplicated", "closes"]
+        print_table(heads, (_line(uri, receipt) for uri, receipt in shown))
+    return EXIT_OK if all(_closes(receipt) for _, receipt in shown) else EXIT_FAILED
+
+
+@command
+def quarantine_list(args: Namespace) -> int:
+    """Print what was rejected, newest window first."""
+    import pyarrow.compute as pc
+    from deltalake import DeltaTable
+
+    with connections():
+        root = LakeHook().root
+    rows: list[dict[str, Any]] = []
+    for uri in tables(root, ("quarantine",)):
+        condition = None
+        if args.dataset and uri.rpartition("/")[2] != args.dataset:
+            continue
+        if args.date:
+            day = Window.of_day(args.date).day
+            condition = (pc.field("year") == day.year) & (pc.field("month") == day.month) & (pc.field("day") == day.day)
+        if DeltaTable.is_deltatable(uri):
+            rows += DeltaTable(uri).to_pyarrow_dataset().to_table(filter=condition).to_pylist()
+    rows.sort(key=lambda row: (row["window"], row["source"], -row["record_number"]), reverse=True)
+    fields = ["window", "dataset", "source", "record_number", "column", "reason", "detail", "raw_text"]
+    if args.output == "json":
+        print(json.dumps(rows[: args.limit], indent=2, default=str))
+    elif rows:
+        print_table(fields, ([row[field] for field in fields] for row in rows[: args.limit]))
+    else:
+        print("nothing is in quarantine")
+    return EXIT_OK
+
+
+def _latest(found: list[Receipt]) -> Iterator[Receipt]:
+    seen: set[str] = set()
+    for receipt in found:
+        if receipt.window not in seen:
+            seen.add(receipt.window)
+            yield receipt
+
+
+def _closes(receipt: Receipt) -> bool:
+    counts = receipt.ledger
+    return counts.read == counts.written + counts.rejected + counts.filtered + counts.deduplicated
+
+
+def _line(uri: str, receipt: Receipt) -> list[Any]:
+    counts = receipt.ledger
+    return [
+        receipt.window,
+        uri.partition("/data/")[2],
+        receipt.version,
+        counts.read,
+        counts.written,
+        counts.rejected,
+        counts.filtered,
+        counts.deduplicated,
+        "yes" if _closes(receipt) else "NO",
+    ]
