@@ -106,7 +106,7 @@ def _attempt(lake: Lake, options: JobOptions, bounds: ArrivalBounds) -> Receipt:
     if not raw_table.exists():
         raise JobError(f"There is no table {raw_table.uri}; load the day's files first.")
     target.create(PROCESSED)
-    fence, raw_version, target_version = target.fence(), raw_table.version(), target.version()
+    written, raw_version = target.log(), raw_table.log().version  # the target first: see lake.py on fencing
     raw_now = raw_table.at(raw_version)
     require_columns(raw_table, raw_now.schema, SALES)
 
@@ -114,8 +114,10 @@ def _attempt(lake: Lake, options: JobOptions, bounds: ArrivalBounds) -> Receipt:
     around = with_arrival(raw_now.where(partitions_between_sql(window.widened(before=span, after=span))))
     arrived = with_arrival(raw_now.where(partitions_between_sql(window)))
     reach = window.widened(before=bounds.late_days, after=bounds.early_days)
-    before = target.at(target_version).where(partitions_between_sql(reach)).where(_arrived_in(window))
+    before = target.at(written.version).where(partitions_between_sql(reach)).where(_arrived_in(window))
     event_dates = touched_event_dates(arrived, around, before, window, bounds)
+    # A retry names at least the dates of the attempt before it, whose receipt may never have reached the loads downstream.
+    event_dates |= written.last_dates_of(DATASET, window.key)
 
     scope = DayRange(min(event_dates), max(event_dates)).widened(before=bounds.early_days, after=bounds.late_days)
     rows = with_arrival(raw_now.where(partitions_between_sql(scope)))
@@ -129,7 +131,7 @@ def _attempt(lake: Lake, options: JobOptions, bounds: ArrivalBounds) -> Receipt:
             fingerprint=fingerprint(raw_table.uri, raw_version, window.key, bounds.early_days, bounds.late_days),
         )
         kept = versions.where(~fn.col("is_superseded")).select(*PROCESSED.names, *PARTITIONS.names)
-        return target.replace_days(kept, event_dates, receipt, fence=fence)
+        return target.replace_days(kept, event_dates, receipt, fence=written.fence())
     finally:
         versions.unpersist()
 

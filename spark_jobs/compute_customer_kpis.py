@@ -15,8 +15,9 @@ from pyspark.sql import functions as fn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # spark-submit puts this folder itself there
 
+from spark_jobs.commit_log import CURSOR
 from spark_jobs.days import partitions_sql
-from spark_jobs.enrich_transactions import ENRICHED_PATH, event_dates_of
+from spark_jobs.enrich_transactions import ENRICHED_PATH
 from spark_jobs.failures import JobError, run_job, with_retries
 from spark_jobs.job_arguments import JobOptions, day_job_options, day_job_parser
 from spark_jobs.lake import Lake, open_session, require_columns, require_equal
@@ -55,8 +56,10 @@ def transform(sales: DataFrame) -> DataFrame:
     )
 
 
-def compute(lake: Lake, options: JobOptions, event_dates: Collection[date]) -> Receipt:
-    """Compute and commit the event dates. The ledger counts sales lines: ``written`` are those that the KPIs account for.
+def compute(lake: Lake, options: JobOptions, event_dates: Collection[date] = ()) -> Receipt:
+    """Compute and commit the window's days, the event dates given, and all that changed in enriched since the last commit.
+
+    The ledger counts sales lines: ``written`` are those that the KPIs account for; ``details.rows`` are the KPIs.
 
     :raises LedgerError: lines or money are unaccounted for; nothing was committed.
     :raises ContentionError: other applications kept being faster.
@@ -69,7 +72,9 @@ def _attempt(lake: Lake, options: JobOptions, event_dates: Collection[date]) -> 
     if not source.exists():
         raise JobError(f"There is no table {source.uri}; run enrich_transactions.py first.")
     target.create(KPIS)
-    fence, version = target.fence(), source.version()
+    written, sold = target.log(), source.log()  # the target first: see lake.py on fencing
+    version = sold.version
+    event_dates = {*event_dates, *options.window.days()} | sold.dates_changed_since(written.cursor())
     sales = source.at(version).where(partitions_sql(event_dates))
     require_columns(source, sales.schema, ENRICHED)
     kpis = transform(sales).select(*KPIS.names, *PARTITIONS.names).persist()
@@ -94,9 +99,10 @@ def _attempt(lake: Lake, options: JobOptions, event_dates: Collection[date]) -> 
         receipt = options.signed(
             Receipt(DATASET, options.window.key, ledger, location="", details=details),
             sources=({"uri": source.uri, "version": version, "records": went_in["lines"]},),
+            cursor={CURSOR: version},
             fingerprint=fingerprint(source.uri, version, iso(event_dates)),
         )
-        return target.replace_days(kpis, event_dates, receipt, fence=fence)
+        return target.replace_days(kpis, event_dates, receipt, fence=written.fence())
     finally:
         kpis.unpersist()
 
@@ -104,13 +110,13 @@ def _attempt(lake: Lake, options: JobOptions, event_dates: Collection[date]) -> 
 def main() -> None:
     parser = day_job_parser(__doc__)
     parser.add_argument(
-        "--event-date", type=date.fromisoformat, action="append", help="recompute this day (repeatable)"
+        "--event-date", type=date.fromisoformat, action="append", default=[], help="recompute this day too (repeatable)"
     )
     arguments = parser.parse_args()
     options = day_job_options(parser, arguments)
     spark = open_session(f"compute_customer_kpis {options.window.key}")
     lake = Lake(spark, options.lake)
-    hand_over([compute(lake, options, event_dates_of(lake, options, arguments.event_date))])
+    hand_over([compute(lake, options, arguments.event_date)])
     spark.stop()
 
 

@@ -18,8 +18,8 @@ from pyspark.sql import functions as fn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # spark-submit puts this folder itself there
 
-from spark_jobs.clean_transactions import DATASET as CLEANED
 from spark_jobs.clean_transactions import PROCESSED_PATH
+from spark_jobs.commit_log import CURSOR
 from spark_jobs.days import partition_date, partitions_sql
 from spark_jobs.failures import JobError, run_job, with_retries
 from spark_jobs.job_arguments import JobOptions, day_job_options, day_job_parser
@@ -60,8 +60,11 @@ def transform(sales: DataFrame, customers: DataFrame, snapshot_of: Mapping[date,
     )
 
 
-def enrich(lake: Lake, options: JobOptions, event_dates: Collection[date]) -> Receipt:
-    """Compute and commit the event dates.
+def enrich(lake: Lake, options: JobOptions, event_dates: Collection[date] = ()) -> Receipt:
+    """Compute and commit the window's days, the event dates given, and all that changed in processed since the last commit.
+
+    How far the table has taken processed in stands in its own commits (the receipt's cursor), so that no change is lost when
+    an application dies between two jobs, and none depends on who runs next.
 
     :raises LedgerError: the join lost or doubled sales; nothing was committed.
     :raises ContentionError: other applications kept being faster.
@@ -76,8 +79,9 @@ def _attempt(lake: Lake, options: JobOptions, event_dates: Collection[date]) -> 
             raise JobError(f"There is no table {table.uri}; run the job that fills it first.")
     target, load = lake.table(ENRICHED_PATH), f"{DATASET}@{options.window.key}"
     target.create(ENRICHED)
-    fence = target.fence()
-    versions = {table.uri: table.version() for table in (sales_table, customers_table)}
+    written, sold = target.log(), sales_table.log()  # the target first: see lake.py on fencing
+    versions = {sales_table.uri: sold.version, customers_table.uri: customers_table.log().version}
+    event_dates = {*event_dates, *options.window.days()} | sold.dates_changed_since(written.cursor())
     sales = sales_table.at(versions[sales_table.uri]).where(partitions_sql(event_dates))
     require_columns(sales_table, sales.schema, PROCESSED)
 
@@ -105,9 +109,10 @@ def _attempt(lake: Lake, options: JobOptions, event_dates: Collection[date]) -> 
         receipt = options.signed(
             Receipt(DATASET, options.window.key, ledger, location="", details=details),
             sources=tuple({"uri": uri, "version": version} for uri, version in versions.items()),
+            cursor={CURSOR: sold.version},
             fingerprint=fingerprint(versions, iso(event_dates)),
         )
-        return target.replace_days(enriched, event_dates, receipt, fence=fence)
+        return target.replace_days(enriched, event_dates, receipt, fence=written.fence())
     finally:
         enriched.unpersist()
 
@@ -131,30 +136,16 @@ def _snapshots(
     return rows, snapshot_of
 
 
-def event_dates_of(lake: Lake, options: JobOptions, given: Collection[date] | None) -> set[date]:
-    """What a separately started job recomputes: the dates given, else those of the newest cleaning of this window."""
-    if given:
-        return set(given)
-    table = lake.table(PROCESSED_PATH)
-    receipt = table.newest_receipt(CLEANED, options.window.key) if table.exists() else None
-    if receipt is None:
-        raise JobError(
-            f"{table.uri} has no recent receipt of {CLEANED}@{options.window.key}; run clean_transactions.py for the same days, "
-            "or name the event dates with --event-date."
-        )
-    return {date.fromisoformat(day) for day in receipt["details"]["event_dates"]}
-
-
 def main() -> None:
     parser = day_job_parser(__doc__)
     parser.add_argument(
-        "--event-date", type=date.fromisoformat, action="append", help="recompute this day (repeatable)"
+        "--event-date", type=date.fromisoformat, action="append", default=[], help="recompute this day too (repeatable)"
     )
     arguments = parser.parse_args()
     options = day_job_options(parser, arguments)
     spark = open_session(f"enrich_transactions {options.window.key}")
     lake = Lake(spark, options.lake)
-    hand_over([enrich(lake, options, event_dates_of(lake, options, arguments.event_date))])
+    hand_over([enrich(lake, options, arguments.event_date)])
     spark.stop()
 
 

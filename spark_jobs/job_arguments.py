@@ -20,13 +20,21 @@ class JobOptions:
     load_id: str = field(default_factory=lambda: str(uuid4()))
     contract_version: str = ""
 
-    def signed(self, receipt: Receipt, *, sources: tuple[dict[str, Any], ...], fingerprint: str) -> Receipt:
+    def signed(
+        self,
+        receipt: Receipt,
+        *,
+        sources: tuple[dict[str, Any], ...],
+        fingerprint: str,
+        cursor: dict[str, Any] | None = None,
+    ) -> Receipt:
         return replace(
             receipt,
             load_id=self.load_id,
             contract_version=self.contract_version,
             sources=sources,
             fingerprint=fingerprint,
+            cursor=cursor or {},
         )
 
 

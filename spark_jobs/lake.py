@@ -17,12 +17,13 @@ from functools import cached_property
 from typing import Any
 from uuid import uuid4
 
-from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import StructType
 
+from spark_jobs.commit_log import Commit, CommitLog
 from spark_jobs.days import partitions_sql
 from spark_jobs.failures import ContentionError, JobError, LedgerError
-from spark_jobs.receipts import ATTEMPT_KEY, FENCE_KEY, RECEIPT_KEY, Receipt, metadata_of
+from spark_jobs.receipts import Receipt, metadata_of
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ PROPERTIES = {
     "delta.enableDeletionVectors": "false",
     "delta.logRetentionDuration": "interval 3650 days",
 }
-_HISTORY = 50
+_HISTORY = 20
 
 
 def open_session(name: str) -> SparkSession:
@@ -93,30 +94,24 @@ class LakeTable:
             f"PARTITIONED BY (year, month, day) TBLPROPERTIES ({properties})"
         )
 
-    def history(self, limit: int) -> list[Row]:
-        """The newest commits, newest first."""
-        return (
+    def log(self) -> CommitLog:
+        """The table's newest commits, as they are now."""
+        return CommitLog(self._history(_HISTORY), self._history)
+
+    def _history(self, limit: int) -> list[Commit]:
+        rows = (
             self.spark.sql(f"DESCRIBE HISTORY delta.`{self.uri}` LIMIT {limit}")
             .select("version", "userMetadata", "operationMetrics")
             .collect()
         )
-
-    def version(self) -> int:
-        return int(self.history(1)[0]["version"])
+        return [
+            Commit(int(row["version"]), metadata_of(row["userMetadata"]), dict(row["operationMetrics"] or {}))
+            for row in rows
+        ]
 
     def at(self, version: int) -> DataFrame:
         """The table as it was at one version, whatever is committed meanwhile."""
         return self.spark.read.format("delta").option("versionAsOf", version).load(self.uri)
-
-    def fence(self) -> int:
-        """The highest fence number any commit has taken; 0 before the first.
-
-        Commits of other programs (compaction) carry none: look on until one does.
-        """
-        commits = self.history(_HISTORY)
-        if not _fences(commits) and len(commits) == _HISTORY:
-            commits = self.history(1_000_000)
-        return max(_fences(commits), default=0)
 
     def day_uris(self, days: Collection[date]) -> tuple[str, ...]:
         return tuple(f"{self.uri}/year={day.year}/month={day.month}/day={day.day}" for day in sorted(days))
@@ -125,7 +120,7 @@ class LakeTable:
         """Replace the partitions of ``days`` by ``rows``, in one commit that carries the receipt.
 
         :param rows: all of ``days``' rows, with the columns year, month, day; possibly none.
-        :param fence: what :meth:`fence` said before the sources were looked at.
+        :param fence: what the log's fence was before the sources were looked at.
         :returns: the receipt with the commit's version.
         :raises ContentionError: another application committed since then; nothing was written.
         """
@@ -141,35 +136,17 @@ class LakeTable:
             .option("txnVersion", fence + 1)
             .save(self.uri)
         )
-        commit = self._commit_of(attempt)
+        commit = self.log().of_attempt(attempt)
         if commit is None:
             raise ContentionError(f"{receipt.load}: the fence number {fence + 1} of {self.uri} is taken")
-        stored = int(commit["operationMetrics"].get("numOutputRows", 0))
+        stored = int(commit.metrics.get("numOutputRows", 0))
         if stored != receipt.details["rows"]:
             raise JobError(
-                f"{receipt.load}: version {commit['version']} of {self.uri} holds {stored:,} new rows where "
+                f"{receipt.load}: version {commit.version} of {self.uri} holds {stored:,} new rows where "
                 f"{receipt.details['rows']:,} were computed. Run the job again and compare."
             )
-        log.info("%s: version %s of %s, %s", receipt.load, commit["version"], self.uri, receipt.ledger)
-        return replace(receipt, version=int(commit["version"]))
-
-    def _commit_of(self, attempt: str) -> Row | None:
-        for commit in self.history(_HISTORY):
-            if metadata_of(commit["userMetadata"]).get(ATTEMPT_KEY) == attempt:
-                return commit
-        return None
-
-    def newest_receipt(self, dataset: str, window: str) -> dict[str, Any] | None:
-        """The newest receipt of one load that this table's commits carry."""
-        for commit in self.history(_HISTORY):
-            stored = metadata_of(commit["userMetadata"]).get(RECEIPT_KEY, {})
-            if stored.get("dataset") == dataset and stored.get("window") == window:
-                return stored
-        return None
-
-
-def _fences(commits: list[Row]) -> list[int]:
-    return [int(facts[FENCE_KEY]) for commit in commits if FENCE_KEY in (facts := metadata_of(commit["userMetadata"]))]
+        log.info("%s: version %s of %s, %s", receipt.load, commit.version, self.uri, receipt.ledger)
+        return replace(receipt, version=commit.version)
 
 
 def require_columns(table: LakeTable, found: StructType, expected: StructType) -> None:

@@ -68,6 +68,11 @@ class Receipt:
     def with_details(self, **facts: Any) -> Receipt:
         return replace(self, details={**self.details, **facts})
 
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values only."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return plain
+
     def as_metadata(self, fence: int, attempt: str) -> str:
         """The commit's ``userMetadata``.
 

@@ -28,8 +28,12 @@ from spark_jobs.receipts import Receipt, hand_over
 def run(lake: Lake, options: JobOptions, bounds: ArrivalBounds) -> list[Receipt]:
     """The three receipts, in the jobs' order."""
     cleaned = clean(lake, options, bounds)
-    event_dates = {date.fromisoformat(day) for day in cleaned.details["event_dates"]}
-    return [cleaned, enrich(lake, options, event_dates), compute(lake, options, event_dates)]
+    enriched = enrich(lake, options, _event_dates(cleaned))
+    return [cleaned, enriched, compute(lake, options, _event_dates(enriched))]
+
+
+def _event_dates(receipt: Receipt) -> set[date]:
+    return {date.fromisoformat(day) for day in receipt.details["event_dates"]}
 
 
 def main() -> None:

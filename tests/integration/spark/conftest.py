@@ -1,0 +1,105 @@
+"""A lake of each test's own on the real HDFS, the warm session, and spark-submit."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from stack.settings import load_settings
+from stack.shell import shell_environment
+from tests.integration.spark.small_lake import SmallLake
+
+ROOT = Path(__file__).resolve().parents[3]
+LOCAL = "local[2]"  # a standalone executor is a second JVM
+
+
+@pytest.fixture(scope="session")
+def spark_environment() -> dict[str, str]:
+    return {**os.environ, **shell_environment(load_settings())}
+
+
+@pytest.fixture
+def lake(spark_environment: dict[str, str]) -> Iterator[SmallLake]:
+    import hdfs_native
+
+    address = f"hdfs://127.0.0.1:{spark_environment['TALLYCLERK_HDFS_PORT']}"
+    path = f"/data/test_spark_{uuid4().hex[:12]}"
+    os.environ.setdefault("HADOOP_USER_NAME", "hdfs")
+    yield SmallLake(address + path)
+    hdfs_native.Client(address).delete(path, recursive=True)
+
+
+class BatchSession:
+    """The process of ``batch_session.py``."""
+
+    def __init__(self, environment: dict[str, str], log: Path) -> None:
+        self._log = log.open("w")
+        self._process = subprocess.Popen(
+            [environment["PYSPARK_PYTHON"], str(Path(__file__).with_name("batch_session.py"))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+            env={**environment, "PYSPARK_SUBMIT_ARGS": f"--master {LOCAL} pyspark-shell", "PYTHONPATH": str(ROOT)},
+        )
+
+    def run(self, lake: SmallLake, first: str, last: str | None = None, *, only: str = "") -> dict[str, Any]:
+        """What the session answers: ``receipts`` or ``error``."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        asked = {"first": first, "last": last or first, "lake": lake.uri, "only": only}
+        self._process.stdin.write(json.dumps(asked) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            pytest.fail(f"the Spark session ended: {Path(self._log.name).read_text()[-3000:]}")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(timeout=60)
+        self._log.close()
+
+
+@pytest.fixture(scope="session")
+def batch_session(
+    spark_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[BatchSession]:
+    session = BatchSession(spark_environment, tmp_path_factory.mktemp("spark") / "session.log")
+    yield session
+    session.close()
+
+
+@pytest.fixture
+def submit(spark_environment: dict[str, str]) -> Callable[..., subprocess.Popen[str]]:
+    """Start spark-submit of one of the jobs."""
+
+    def start(job: str, *arguments: str, master: str = LOCAL) -> subprocess.Popen[str]:
+        program = Path(spark_environment["SPARK_HOME"]) / "bin" / "spark-submit"
+        environment = {key: value for key, value in spark_environment.items() if key != "PYTHONPATH"}
+        return subprocess.Popen(
+            [str(program), "--master", master, str(ROOT / "spark_jobs" / job), *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+
+    return start
+
+
+def receipts_of(stdout: str) -> list[dict[str, Any]]:
+    """The receipts on the last line of a job's output."""
+    mark, _, line = stdout.rstrip("\n").rsplit("\n", 1)[-1].partition(" ")
+    assert mark == "TALLYCLERK_RECEIPTS", stdout[-500:]
+    receipts: list[dict[str, Any]] = json.loads(line)
+    return receipts
