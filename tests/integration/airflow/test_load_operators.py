@@ -1,0 +1,158 @@
+"""The load operators as a worker runs them: connections, window, templates, receipt, XCom and asset event."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from airflow.sdk import Asset
+from deltalake import DeltaTable
+
+from include.shop import landing
+from include.shop.totals import day_totals
+from include.shop.trading_days import TradingDays
+from stack.settings import LOOPBACK, ROOT, Settings, load_settings
+from tallyclerk.exceptions import NoInputError
+from tallyclerk.transfers.csv_to_hdfs import CsvToHdfsOperator
+from tallyclerk.transfers.database_to_hdfs import DatabaseToHdfsOperator
+from tests.running import RunTask
+
+pytestmark = pytest.mark.integration
+DAY = date(2026, 3, 10)
+CONTRACTS = ROOT / "include" / "contracts"
+SALES = Asset(name="test_sales", uri="tallyclerk://lake/test/sales")
+
+
+@pytest.fixture(scope="module")
+def settings() -> Settings:
+    return load_settings()
+
+
+@pytest.fixture(scope="module")
+def shop(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A landing folder with the shop's file of the one day."""
+    folder = tmp_path_factory.mktemp("landing")
+    landing.export_days(TradingDays(date(2026, 3, 11)), folder, last=1)
+    return folder
+
+
+@pytest.fixture
+def lake(settings: Settings, monkeypatch: pytest.MonkeyPatch, shop: Path) -> Iterator[str]:
+    """A folder of its own on HDFS, and the connections that lead to it."""
+    from hdfs_native import Client
+
+    connect(monkeypatch, "hdfs_default", conn_type="hdfs", host=LOOPBACK, extra={"rpc_port": settings.port("HDFS")})
+    connect(monkeypatch, "fs_landing", conn_type="fs", extra={"path": str(shop)})
+    folder = f"/tmp/tests/load-operators/{uuid.uuid4().hex}"
+    yield folder
+    Client(f"hdfs://{LOOPBACK}:{settings.port('HDFS')}").delete(folder, recursive=True)
+
+
+@pytest.fixture
+def table(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Three customers in a schema of its own in the shop's database."""
+    connect(
+        monkeypatch, "shop_db", conn_type="postgres", host=LOOPBACK, port=settings.port("POSTGRES"), schema="retail",
+        login="retail", password=settings.secret("RETAIL_DB_PASSWORD"),
+    )  # fmt: skip
+    schema = f"test_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(
+        host=LOOPBACK, port=settings.port("POSTGRES"), dbname="retail", user="retail",
+        password=settings.secret("RETAIL_DB_PASSWORD"), autocommit=True,
+    ) as connection:  # fmt: skip
+        connection.execute(f"CREATE SCHEMA {schema}")
+        connection.execute(
+            f"CREATE TABLE {schema}.customers (household_id bigint PRIMARY KEY, age text, income text,"
+            " home_ownership text, marital_status text, household_size text, household_comp text, kids_count text,"
+            " updated_at timestamptz NOT NULL)"
+        )
+        connection.execute(
+            f"INSERT INTO {schema}.customers SELECT id, '35-44', NULL, 'Homeowner', 'Married', '2', '2 Adults', '0',"
+            " '2026-03-10 12:00:00+00' FROM generate_series(1, 3) AS id"
+        )
+        yield f"{schema}.customers"
+        connection.execute("SET client_min_messages = warning")
+        connection.execute(f"DROP SCHEMA {schema} CASCADE")
+
+
+def connect(monkeypatch: pytest.MonkeyPatch, name: str, **fields: Any) -> None:
+    monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", json.dumps(fields))
+
+
+def sales(lake: str, **arguments: Any) -> CsvToHdfsOperator:
+    return CsvToHdfsOperator(
+        task_id="sales",
+        contract=str(CONTRACTS / "transactions.odcs.yaml"),
+        target=f"{lake}/sales",
+        quarantine=f"{lake}/quarantine",
+        row_filters=["sales_value > 0"],
+        outlets=[SALES],
+        **arguments,
+    )
+
+
+def rows(receipt: dict[str, Any]) -> list[dict[str, Any]]:
+    return DeltaTable(receipt["location"]).to_pyarrow_table().to_pylist()
+
+
+def test_the_receipt_is_xcom_and_asset_event_when_a_file_is_loaded(lake: str, run_task: RunTask) -> None:
+    run = run_task(sales(lake), conf={"date": DAY.isoformat()})
+    totals = day_totals(DAY)
+    assert run.state == "success"
+    assert (run.value["dataset"], run.value["window"], run.value["repeated"]) == ("transactions", "2026-03-10", False)
+    assert run.value["ledger"] == {
+        "read": totals.rows,
+        "written": totals.positive_rows,
+        "rejected": 0,
+        "filtered": totals.rows - totals.positive_rows,
+        "deduplicated": 0,
+    }
+    assert run.events == {SALES.uri: {"receipt": run.value}}
+    found = rows(run.value)
+    assert len(found) == totals.positive_rows
+    assert sum(row["sales_value"] for row in found) == totals.positive_sales_value
+    assert all(path.startswith(f"{run.value['location']}/year=2026/month=03/day=10/") for path in run.value["paths"])
+
+
+def test_nothing_is_written_when_a_scheduled_run_finds_the_triggered_ones_load(lake: str, run_task: RunTask) -> None:
+    first = run_task(sales(lake), conf={"date": DAY.isoformat()}).value
+    second = run_task(sales(lake), logical_date=datetime(2026, 3, 10, tzinfo=UTC)).value
+    assert second == {**first, "repeated": True}
+    assert DeltaTable(first["location"]).version() == first["version"]
+
+
+def test_the_task_raises_its_own_error_when_there_is_no_file(lake: str, run_task: RunTask) -> None:
+    with pytest.raises(NoInputError, match="transactions_2026-03-09"):
+        run_task(sales(lake), conf={"date": "2026-03-09"})
+
+
+def test_the_target_is_templated_when_it_names_the_day(lake: str, run_task: RunTask) -> None:
+    task = sales(f"{lake}/{{{{ ds }}}}")
+    receipt = run_task(task, logical_date=datetime(2026, 3, 10, tzinfo=UTC)).value
+    assert receipt["location"].endswith(f"{lake}/2026-03-10/sales")
+
+
+def test_all_rows_are_loaded_when_a_table_is_read_in_full(lake: str, table: str, run_task: RunTask) -> None:
+    task = DatabaseToHdfsOperator(
+        task_id="customers",
+        contract=str(CONTRACTS / "customers.odcs.yaml"),
+        database_conn_id="shop_db",
+        table=table,
+        mode="full",
+        target=f"{lake}/customers",
+        quarantine=f"{lake}/quarantine",
+    )
+    run = run_task(task, conf={"date": DAY.isoformat()})
+    assert (run.value["ledger"]["read"], run.value["ledger"]["written"]) == (3, 3)
+    found = sorted(rows(run.value), key=lambda row: row["household_id"])
+    assert [(row["household_id"], row["age"], row["income"]) for row in found] == [
+        (number, "35-44", None) for number in (1, 2, 3)
+    ]
+    assert {row["updated_at"] for row in found} == {datetime(2026, 3, 10, 12, tzinfo=UTC)}
+    assert "password" not in json.dumps(run.value)
