@@ -163,19 +163,28 @@ class CsvFiles:
         header_lines = int(self.dialect.header)
         path = str(file.path)
         forget_rejects(connection)
-        written = _copy(
-            connection, f"SELECT {query.output} FROM ({query.typed(path)}) WHERE {query.fits} AND {query.kept}", target
-        )
+        written = self._write_fitting(connection, query, file, target)
         structural = structural_rejects(connection, header_lines=header_lines)
+        swallowing = next((r for r in structural if r.reason == "quote" and "\n" in r.raw_text), None)
+        if swallowing:
+            # the lines behind it are records of their own that would be quarantined as a part of this one
+            raise DamagedFileError(
+                path=file.uri,
+                damage=f"the quote in line {swallowing.line_number:,} is not closed and swallows the lines behind it",
+            )
         # the common case needs no second look: every line is a record that was written or could not be read
         if file.lines == header_lines + written + len(structural):
             ledger = Ledger(read=written + len(structural), written=written, rejected=len(structural))
             return FileResult(file, SpooledFile(target, written), ledger, structural)
         forget_rejects(connection)
         records, fitting, kept, newlines = connection.execute(query.counts(path)).fetchone() or (0, 0, 0, 0)
-        in_rejects = sum(reject.raw_text.rstrip("\r\n").count("\n") for reject in structural)
+        in_rejects = sum(reject.raw_text.count("\n") for reject in structural)
         accounted = header_lines + records + len(structural) + int(newlines) + in_rejects
-        if file.lines != accounted and file.lines != accounted + blank_lines(file.path):
+        blank = blank_lines(file.path) if file.lines != accounted else []
+        if blank:
+            accounted += len(blank) - _blank_in_values(connection, query, file, structural)
+            structural = structural_rejects(connection, header_lines=header_lines, blank=blank)
+        if file.lines != accounted:
             raise DamagedFileError(
                 path=file.uri,
                 damage=f"{file.lines:,} lines were delivered and {accounted:,} are accounted for; "
@@ -200,6 +209,24 @@ class CsvFiles:
             filtered=fitting - kept,
         )
         return FileResult(file, SpooledFile(target, written), ledger, [*structural, *misfits])
+
+    def _write_fitting(
+        self, connection: duckdb.DuckDBPyConnection, query: CsvQuery, file: LandingFile, target: Path
+    ) -> int:
+        import duckdb
+
+        selected = f"SELECT {query.output} FROM ({query.typed(str(file.path))}) WHERE {query.fits} AND {query.kept}"
+        try:
+            return _copy(connection, selected, target)
+        except duckdb.InvalidInputException as error:
+            first = str(error).splitlines()[0]
+            raise DamagedFileError(
+                path=file.uri, damage=f"it cannot be read, most often because its lines end in different ways ({first})"
+            ) from error
+        except (duckdb.BinderException, duckdb.ParserException, duckdb.CatalogException) as error:
+            if not self.filters:
+                raise
+            raise SpecError(f"row_filters {list(self.filters)} are no conditions over the columns: {error}") from error
 
     def _check_rejects(self, ledger: Ledger, rejects: list[tuple[str, Reject]], query: CsvQuery) -> None:
         named = len({(source, reject.record_number) for source, reject in rejects})
@@ -326,6 +353,16 @@ def _copy(connection: duckdb.DuckDBPyConnection, query: str, target: Path) -> in
     """Write a query's rows to a Parquet file; returns how many."""
     row = connection.execute(f"COPY ({query}) TO {literal(str(target))} (FORMAT parquet, COMPRESSION zstd)").fetchone()
     return int(row[0]) if row else 0
+
+
+def _blank_in_values(
+    connection: duckdb.DuckDBPyConnection, query: CsvQuery, file: LandingFile, structural: Sequence[Reject]
+) -> int:
+    """Blank lines of the file that stand inside a value, where they count as newlines of it already."""
+    forget_rejects(connection)
+    ((in_values,),) = connection.execute(query.blank_lines_in_values(str(file.path))).fetchall()
+    in_rejects = sum(not line.strip("\r") for reject in structural for line in reject.raw_text.split("\n")[1:-1])
+    return int(in_values) + in_rejects
 
 
 def _list(paths: Sequence[Path]) -> str:

@@ -126,7 +126,7 @@ class CsvQuery:
             if (check := misfit(column))
         ]
         problems += [
-            f"CASE WHEN {rule.violation} THEN "
+            f"CASE WHEN {self._own_violation(rule)} THEN "
             + _problem(
                 rule.column or "",
                 "required" if rule.check == "required" else f"rule:{rule.id}",
@@ -141,6 +141,21 @@ class CsvQuery:
             f'SELECT "record number", {text}, list_filter([{", ".join(problems)}], lambda problem: problem IS NOT NULL) '
             f'FROM ({self.typed(path, numbered=True)}) WHERE NOT ({self.fits}) ORDER BY "record number"'
         )
+
+    def _own_violation(self, rule: Rule) -> str:
+        """The rule's violation; a value that is there but not of its type is NULL and yet not an empty one."""
+        if rule.check == "required" and rule.column in self.names:
+            return f"{rule.violation} AND {text_of(rule.column)} IS NULL"
+        return rule.violation
+
+    def blank_lines_in_values(self, path: str) -> str:
+        """One number: lines without any character inside quoted values, which are no blank lines of the file."""
+        blanks = " + ".join(
+            f"CASE WHEN contains({text_of(name)}, chr(10)) THEN len(list_filter("
+            f"string_split({text_of(name)}, chr(10))[2:-2], lambda line: line IN ('', chr(13)))) ELSE 0 END"
+            for name in self.names
+        )
+        return f"SELECT coalesce(sum({blanks}), 0) FROM ({self.typed(path)})"
 
     def _field(self, name: str) -> str:
         """A value written as it stood in the file; quoted again where it must have been quoted."""
@@ -175,7 +190,10 @@ def misfit(column: Column) -> str:
                 f"{text} = {literal(zero)} OR {same} OR regexp_full_match({text}, {literal(_PLAIN_INTEGER + fraction)})"
             )
         case "date" | "timestamp" if column.text_format in (None, _ISO_FORMATS[column.kind]):
-            good = same
+            good = f"{same} AND {_in_calendar(value)}"
+        case "date" | "timestamp" | "timestamptz":
+            # `infinity` and `epoch` are read under any format
+            good = f"regexp_matches({text}, '[0-9]') AND {_in_calendar(value)}"
         case "boolean":
             good = f"lower({text}) IN ('true', 'false', 't', 'f', '1', '0')"
         case "double":
@@ -183,6 +201,11 @@ def misfit(column: Column) -> str:
         case _:
             good = "true"
     return f"{text} IS NOT NULL AND ({value} IS NULL OR NOT ({good}))"
+
+
+def _in_calendar(value: str) -> str:
+    """The years 1 to 9999: what Spark, Cassandra and Python hold; never infinity."""
+    return f"{value} >= '0001-01-01' AND {value} < '9999-12-31'::DATE + 1"
 
 
 def _cast(column: Column, duckdb_type: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,26 +36,35 @@ class Reject:
     raw_text: str
 
 
-def structural_rejects(connection: duckdb.DuckDBPyConnection, *, header_lines: int) -> list[Reject]:
+def structural_rejects(
+    connection: duckdb.DuckDBPyConnection, *, header_lines: int, blank: Sequence[int] = ()
+) -> list[Reject]:
     """What the reader itself could not read, one entry per line (its first error).
 
+    The reader numbers blank lines too, and may start a record with them. ``blank`` has their positions in bytes, so
+    that they are not numbered as records; exact where no value before the record holds a blank line.
     The tables are complete only once the reading query's result is drained.
     """
     rows = connection.execute(
         "SELECT line, arg_min(error_type::VARCHAR, byte_position), arg_min(coalesce(column_name, ''), byte_position), "
-        "arg_min(error_message, byte_position), any_value(csv_line) FROM reject_errors GROUP BY line ORDER BY line"
+        "arg_min(error_message, byte_position), any_value(csv_line), min(line_byte_position) FROM reject_errors GROUP BY line ORDER BY line"
     ).fetchall()
     return [
         Reject(
-            record_number=line - header_lines,
+            record_number=line - header_lines - bisect_left(blank, begin - 1 + _leading_newlines(text or "")),
             line_number=line,
             column=column,
             reason=_REASONS.get(kind, kind.lower()),
             detail=(message or "").strip().splitlines()[0] if message else kind,
-            raw_text=text or "",
+            # the reader hands over blank lines before the record as well
+            raw_text=(text or "").strip("\r\n"),
         )
-        for line, kind, column, message, text in rows
+        for line, kind, column, message, text, begin in rows
     ]
+
+
+def _leading_newlines(text: str) -> int:
+    return len(text) - len(text.lstrip("\r\n"))
 
 
 def forget_rejects(connection: duckdb.DuckDBPyConnection) -> None:

@@ -85,10 +85,15 @@ def open_landing_file(path: Path, *, encoding: str, directory: Path) -> LandingF
     )
 
 
-def blank_lines(path: Path) -> int:
-    """Lines without any character: no record, but lines all the same."""
+def blank_lines(path: Path) -> list[int]:
+    """Where lines without any character begin, in bytes: no records, but lines all the same."""
+    found, position = [], 0
     with path.open("rb") as lines:
-        return sum(1 for line in lines if not line.strip(b"\r\n"))
+        for line in lines:
+            if not line.strip(b"\r\n"):
+                found.append(position)
+            position += len(line)
+    return found
 
 
 def _plain_pieces(path: Path, digest: hashlib._Hash) -> Iterator[bytes]:
@@ -149,7 +154,9 @@ def _zstandard_pieces(raw: BinaryIO, digest: hashlib._Hash) -> Iterator[bytes]:
         raise EOFError
 
 
-def _decoded(decoder: codecs.IncrementalDecoder, piece: bytes, path: Path, encoding: str, *, final: bool = False) -> bytes:
+def _decoded(
+    decoder: codecs.IncrementalDecoder, piece: bytes, path: Path, encoding: str, *, final: bool = False
+) -> bytes:
     try:
         return decoder.decode(piece, final).encode("utf-8")
     except UnicodeDecodeError as error:
