@@ -1,0 +1,52 @@
+"""Days of retail_daily, triggered and backfilled, against an independent computation from the source's own file."""
+
+from __future__ import annotations
+
+import pytest
+from cassandra.cluster import Session
+
+from stack.settings import Settings
+from tests.system.conftest import DAG, Backfill, DayRun
+from tests.system.reading_api import ReadingApi
+from tests.system.retail import expected_kpis, expected_ledger, kpi_differences, raw_receipts, served_kpis
+
+pytestmark = [pytest.mark.system, pytest.mark.slow]
+
+
+def test_every_task_succeeds_when_a_day_is_triggered(triggered: DayRun) -> None:
+    assert triggered.state == "success", triggered.task_states
+    assert set(triggered.task_states.values()) == {"success"}
+
+
+def test_the_kpis_equal_the_source_when_a_day_is_triggered(triggered: DayRun) -> None:
+    assert triggered.served == expected_kpis(triggered.day) != {}
+
+
+def test_the_raw_ledger_equals_the_source_when_a_day_is_triggered(triggered: DayRun) -> None:
+    assert [receipt.ledger for receipt in triggered.raw] == [expected_ledger(triggered.day)]
+
+
+def test_every_day_is_exact_when_they_are_backfilled(
+    backfilled: Backfill, settings: Settings, session: Session
+) -> None:
+    assert backfilled.first.returncode == 0, f"{backfilled.first.stdout}\n{backfilled.first.stderr}"
+    count = len(backfilled.days)
+    assert f"{count} of {count} runs succeeded" in backfilled.first.stdout
+    assert [line for day in backfilled.days for line in kpi_differences(session, day)] == []
+    assert {day: raw_receipts(settings, day)[0].ledger for day in backfilled.days} == {
+        day: expected_ledger(day) for day in backfilled.days
+    }
+
+
+def test_nothing_is_done_when_the_backfill_is_repeated(backfilled: Backfill) -> None:
+    assert backfilled.second.returncode == 0, f"{backfilled.second.stdout}\n{backfilled.second.stderr}"
+    assert "nothing to do" in backfilled.second.stdout
+
+
+def test_rows_and_raw_version_stay_when_a_day_is_run_again(
+    triggered: DayRun, backfilled: Backfill, api: ReadingApi, settings: Settings, session: Session
+) -> None:
+    receipt = api.xcom(DAG, api.scheduled_run(DAG, triggered.day), "sales_to_hdfs")
+    assert (receipt["repeated"], receipt["version"]) == (True, triggered.raw[0].version)
+    assert raw_receipts(settings, triggered.day) == triggered.raw
+    assert served_kpis(session, triggered.day) == triggered.served
