@@ -89,9 +89,7 @@ class LakeTable:
         for number, file in enumerate(file for file in files if file.rows):
             relative = f"{folder}/part-{number:05d}-{receipt.load_id}.zstd.parquet"
             staged.append((relative, self._files.upload(file.path, relative), file.rows))
-        signed = replace(
-            receipt, location=self.uri, paths=tuple(f"{self.uri}/{relative}" for relative, _, _ in staged)
-        )
+        signed = replace(receipt, location=self.uri, paths=tuple(f"{self.uri}/{relative}" for relative, _, _ in staged))
         for _ in range(COMMIT_ATTEMPTS):
             conflict = self._commit(table, window, staged, signed)
             table = self._open_or_create()
@@ -151,6 +149,7 @@ class LakeTable:
 
     def _open_or_create(self) -> DeltaTable:
         from deltalake import DeltaTable, Schema
+        from deltalake.exceptions import CommitFailedError
 
         table = self.open()
         if table is None:
@@ -162,6 +161,8 @@ class LakeTable:
                     partition_by=list(PARTITION_COLUMNS),
                     configuration=_TABLE_PROPERTIES,
                 )
+            except CommitFailedError as conflict:
+                log.info("%s: another attempt created the table: %s", self.uri, conflict)
             except OSError as error:
                 raise ServiceUnavailableError(service="the lake", address=self.uri, cause=error) from error
             table = self.open()
