@@ -19,7 +19,7 @@ from deltalake import DeltaTable
 
 from tallyclerk.core.ledger import Ledger
 from tallyclerk.core.window import Window
-from tallyclerk.exceptions import SchemaMismatchError, ServiceUnavailableError, SpecError
+from tallyclerk.exceptions import SchemaMismatchError, SpecError
 from tallyclerk.sinks.lake_files import LakeFiles
 from tallyclerk.sinks.lake_table import LakeTable, receipts_of
 from tests.integration.hdfs import lake_load
@@ -244,11 +244,3 @@ def test_file_is_gone_when_deleted_and_missing_ones_are_fine(lake: str, tmp_path
     files.delete("text")
     files.delete("text")
     assert files.read_text("text") is None
-
-
-def test_load_may_be_retried_when_hdfs_is_away(tmp_path: Path):
-    (tmp_path / "text").write_text("text")
-    with pytest.raises(ServiceUnavailableError, match=r"HDFS at hdfs://127\.0\.0\.1:1 is not available"):
-        LakeFiles("hdfs://127.0.0.1:1/tmp/none").upload(tmp_path / "text", "text")
-    with pytest.raises(ServiceUnavailableError):
-        LakeTable("hdfs://127.0.0.1:1/tmp/none", dataset="sales", schema=SCHEMA).receipt(Window.of_day(DAY))
