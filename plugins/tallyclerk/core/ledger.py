@@ -31,9 +31,7 @@ class Ledger:
         if min(counts.values()) < 0:
             raise LedgerError(load=load, counts=counts, rule="no count may be negative")
         if self.read != self.written + self.rejected + self.filtered + self.deduplicated:
-            raise LedgerError(
-                load=load, counts=counts, rule="read = written + rejected + filtered + deduplicated"
-            )
+            raise LedgerError(load=load, counts=counts, rule="read = written + rejected + filtered + deduplicated")
         return self
 
     def as_dict(self) -> dict[str, int]:
