@@ -16,6 +16,7 @@ import argparse
 import json
 import os
 import resource
+import signal
 import sys
 import time
 import uuid
@@ -194,6 +195,9 @@ def main() -> int:
     options = parser.parse_args()
     hdfs = f"hdfs://127.0.0.1:{os.environ.get('TALLYCLERK_HDFS_PORT', '8020')}"
     uri, keyspace = f"{hdfs}/tmp/bench/cassandra_load_{uuid.uuid4().hex[:8]}", f"bench_{uuid.uuid4().hex[:8]}"
+    # whoever has to clean up by hand drops this name and no other: runs of others look alike
+    print(f"keyspace {keyspace}, lake {uri}", file=sys.stderr, flush=True)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that `finally` drops the keyspace
     make_lake(uri, options.rows)
     measured: dict[str, Measurement] = {}
     with _cluster(options.port) as cluster:

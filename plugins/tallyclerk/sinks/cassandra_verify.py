@@ -60,7 +60,7 @@ class KeyReader:
     ) -> None:
         self._session, self._target, self._witness, self._timestamp = session, target, witness, timestamp
         self._backoff, self._address = backoff, address
-        self._spread = -1
+        self._spread = slice(0, 1)
         self._prepared: Any = None
 
     def count(self, batches: Iterable[list[Row]]) -> tuple[int, int]:
@@ -83,15 +83,18 @@ class KeyReader:
         return asked, found
 
     def _prepare(self, sample: Sequence[Row]) -> None:
-        """The key column with the most values takes the IN, the others an equality."""
-        names = self._target.primary_key
-        variety = [len({row[index] for row in sample}) for index in range(len(names))]
-        self._spread = variety.index(max(variety))
-        where = " AND ".join(
-            f"{quoted(name)} {'IN' if index == self._spread else '='} ?" for index, name in enumerate(names)
-        )
-        what = f"writetime({quoted(self._witness)})" if self._witness else quoted(names[self._spread])
-        cql = f"SELECT {what} FROM {self._target.cql_name} WHERE {where}"  # noqa: S608
+        """IN stands at the key column, or at the whole clustering key, that needs the fewest requests; the rest is equal."""
+        names, partition = self._target.primary_key, len(self._target.partition_key)
+        candidates = [slice(index, index + 1) for index in range(len(names))]
+        if len(names) - partition > 1:
+            candidates.append(slice(partition, len(names)))
+        self._spread = min(candidates, key=lambda spread: len({_rest(row, spread) for row in sample}))
+        spread_names = [quoted(name) for name in names[self._spread]]
+        many = f"({', '.join(spread_names)})" if len(spread_names) > 1 else spread_names[0]
+        terms = [f"{quoted(name)} = ?" for name in names]
+        terms[self._spread] = [f"{many} IN ?"]
+        what = f"writetime({quoted(self._witness)})" if self._witness else quoted(names[0])
+        cql = f"SELECT {what} FROM {self._target.cql_name} WHERE {' AND '.join(terms)}"  # noqa: S608
         self._prepared = retrying(
             lambda: self._session.prepare(cql), backoff=self._backoff, address=self._address, what="prepare read"
         )
@@ -103,13 +106,13 @@ class KeyReader:
         spread = self._spread
         groups: dict[Row, dict[bytes, None]] = {}
         for row in batch:
-            groups.setdefault(row[:spread] + row[spread + 1 :], {})[row[spread]] = None
+            groups.setdefault(_rest(row, spread), {})[_encoded_member(row[spread])] = None
         for rest, distinct in groups.items():
-            values = list(distinct)
-            for start in range(0, len(values), _KEYS_PER_REQUEST):
-                asked = values[start : start + _KEYS_PER_REQUEST]
+            members = list(distinct)
+            for start in range(0, len(members), _KEYS_PER_REQUEST):
+                asked = members[start : start + _KEYS_PER_REQUEST]
                 statement = BoundStatement(self._prepared)
-                statement.values = [*rest[:spread], _encoded_list(asked), *rest[spread:]]
+                statement.values = [*rest[: spread.start], _encoded_list(asked), *rest[spread.start :]]
                 yield statement, len(asked)
 
     def _found(self, statement: Any, future: Any) -> int:
@@ -123,6 +126,15 @@ class KeyReader:
         if not self._witness:
             return len(got)
         return sum([row[0] == self._timestamp for row in got])
+
+
+def _rest(row: Row, spread: slice) -> Row:
+    return row[: spread.start] + row[spread.stop :]
+
+
+def _encoded_member(values: Row) -> bytes:
+    """A value as it is; several as a tuple: each with its length before it."""
+    return values[0] if len(values) == 1 else b"".join([len(value).to_bytes(4, "big") + value for value in values])
 
 
 def _encoded_list(values: Sequence[bytes]) -> bytes:
