@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator
-
-from tallyclerk.core.window import Window, resolve_window
+from tallyclerk.core.window import Window
 from tallyclerk.exceptions import SpecError
+from tallyclerk.transfers.base import LoadOperator, window_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from tallyclerk.hooks.cassandra_cluster import CassandraClusterHook
 
 
-class LakeToCassandraOperator(BaseOperator):
+class LakeToCassandraOperator(LoadOperator):
     """Make a Cassandra table hold what the lake holds for one or several days.
 
     Each window is loaded from one pinned version of the lake's table (the same for all windows of a run) and signed in
@@ -69,14 +68,17 @@ class LakeToCassandraOperator(BaseOperator):
             self.cassandra_conn_id, backoff=Backoff(limit_seconds=self.unavailable_limit_seconds)
         )
 
-    def execute(self, context: Context) -> list[dict[str, Any]]:
+    def execute(self, context: Context) -> list[Any]:
         windows = self.resolve_windows(context)
         if not windows:
             self.log.info("No window to load.")
             return []
         with self.cassandra:
-            receipts = self._load(windows)
-        return [receipt.as_dict() for receipt in receipts]
+            receipts: list[Any] = [self.publish(receipt, context, self.cassandra) for receipt in self._load(windows)]
+        if len(receipts) > 1:  # publish keeps one receipt in an asset event
+            for outlet in self.outlets:
+                context["outlet_events"][outlet].extra = {"receipts": receipts}
+        return receipts
 
     def on_kill(self) -> None:
         """Close the session: no row is written after the task was killed. What was written is not signed."""
@@ -85,14 +87,7 @@ class LakeToCassandraOperator(BaseOperator):
     def resolve_windows(self, context: Context) -> list[Window]:
         """``windows`` when given, in order and once each, else the run's own window."""
         if self.windows is None:
-            run = context["dag_run"]
-            return [
-                resolve_window(
-                    conf=run.conf, partition_key=getattr(run, "partition_key", None),
-                    data_interval_start=run.data_interval_start, data_interval_end=run.data_interval_end,
-                    run_after=run.run_after,
-                )
-            ]  # fmt: skip
+            return [window_of(context)]
         days = self.windows.replace(",", " ").split() if isinstance(self.windows, str) else list(self.windows)
         if not all(isinstance(day, str) for day in days):
             raise SpecError(f"windows={self.windows!r} is not a list of dates such as 2017-01-31.")
@@ -124,6 +119,4 @@ class LakeToCassandraOperator(BaseOperator):
             lake = LakeWindow(uri, window.day, version=version)
             version = lake.version
             receipts.append(sink.load(lake, window))
-            self.log.info("%s: %s%s", receipts[-1].load, receipts[-1].ledger,
-                          " (was loaded before)" if receipts[-1].repeated else "")  # fmt: skip
         return receipts
