@@ -14,6 +14,14 @@ CURSOR = "source_version"
 
 
 @dataclass(frozen=True, slots=True)
+class Fence:
+    """Delta's application transaction that a commit takes: at most one commit can have a number or any below it."""
+
+    app_id: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class Commit:
     """One version of a table; ``metadata`` is empty for commits of other programs (compaction, for instance)."""
 
@@ -27,7 +35,7 @@ class Commit:
         return stored if isinstance(stored, dict) else {}
 
     def event_dates(self) -> set[date]:
-        return {date.fromisoformat(day) for day in self.receipt.get("details", {}).get("event_dates", [])}
+        return _event_dates(self.receipt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +53,14 @@ class CommitLog:
     def version(self) -> int:
         return self.commits[0].version
 
-    def fence(self) -> int:
-        """The highest fence number that a commit has taken; 0 before the first."""
+    def fence(self) -> Fence:
+        """The next number of the whole table: whoever commits first from here is the only one."""
         signed = self._newest_signed()
-        return int(signed.metadata[FENCE_KEY]) if signed else 0
+        return Fence("tallyclerk.fence", 1 + (int(signed.metadata[FENCE_KEY]) if signed else 0))
+
+    def fence_of(self, load: str) -> Fence:
+        """The transaction of one load, by which the provider's own loads are fenced too: the version it expects to write."""
+        return Fence(load, self.version + 1)
 
     def cursor(self) -> int:
         """The version of the source that the table has taken in whole; -1 before the first."""
@@ -58,12 +70,16 @@ class CommitLog:
     def of_attempt(self, attempt: str) -> Commit | None:
         return next((commit for commit in self.commits if commit.metadata.get(ATTEMPT_KEY) == attempt), None)
 
-    def last_dates_of(self, dataset: str, window: str) -> set[date]:
-        """The event dates of the window's newest load, as far as the newest commits tell."""
+    def newest_receipt(self, dataset: str, window: str) -> dict[str, Any]:
+        """The newest receipt of one load, with its commit's version; empty when the newest commits have none."""
         for commit in self.commits:
             if (commit.receipt.get("dataset"), commit.receipt.get("window")) == (dataset, window):
-                return commit.event_dates()
-        return set()
+                return {**commit.receipt, "version": commit.version}
+        return {}
+
+    def last_dates_of(self, dataset: str, window: str) -> set[date]:
+        """The event dates of the window's newest load, as far as the newest commits tell."""
+        return _event_dates(self.newest_receipt(dataset, window))
 
     def dates_changed_since(self, version: int) -> set[date]:
         """Event dates of every commit after ``version``; of all commits when the table is younger than that."""
@@ -89,3 +105,7 @@ class CommitLog:
     def _everything(self) -> Iterator[Commit]:
         if self.commits[-1].version > 0:
             yield from self.older(self.version + 1)
+
+
+def _event_dates(receipt: dict[str, Any]) -> set[date]:
+    return {date.fromisoformat(day) for day in receipt.get("details", {}).get("event_dates", [])}

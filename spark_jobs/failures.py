@@ -64,6 +64,13 @@ def is_contention(error: BaseException) -> bool:
     return any(name.rsplit(".", 1)[-1].startswith(_CONFLICTS) for name in names if ".delta." in name)
 
 
+def is_unreadable_input(error: PySparkException | Py4JJavaError) -> bool:
+    """Whether Spark could not read a file to its end: it is absent, cut off, or not in the declared encoding."""
+    marks = ("FAILED_READ_FILE", "PATH_NOT_FOUND", "MALFORMED_CHARACTER_CODING")
+    told = error.getCondition() if isinstance(error, PySparkException) else None
+    return (told or "").startswith(marks) or any(f"[{mark}" in str(error) for mark in marks)
+
+
 def _java_class_names(error: BaseException) -> list[str]:
     """Class names of the Java exception below a Python one, outermost first; a captured one tells only its text."""
     java = error.java_exception if isinstance(error, Py4JJavaError) else getattr(error, "_origin", None)

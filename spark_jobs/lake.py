@@ -20,7 +20,7 @@ from uuid import uuid4
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import StructType
 
-from spark_jobs.commit_log import Commit, CommitLog
+from spark_jobs.commit_log import Commit, CommitLog, Fence
 from spark_jobs.days import partitions_sql
 from spark_jobs.failures import ContentionError, JobError, LedgerError
 from spark_jobs.receipts import Receipt, metadata_of
@@ -116,11 +116,11 @@ class LakeTable:
     def day_uris(self, days: Collection[date]) -> tuple[str, ...]:
         return tuple(f"{self.uri}/year={day.year}/month={day.month}/day={day.day}" for day in sorted(days))
 
-    def replace_days(self, rows: DataFrame, days: Collection[date], receipt: Receipt, *, fence: int) -> Receipt:
+    def replace_days(self, rows: DataFrame, days: Collection[date], receipt: Receipt, *, fence: Fence) -> Receipt:
         """Replace the partitions of ``days`` by ``rows``, in one commit that carries the receipt.
 
         :param rows: all of ``days``' rows, with the columns year, month, day; possibly none.
-        :param fence: what the log's fence was before the sources were looked at.
+        :param fence: the next number by the log as it was before the sources were looked at.
         :returns: the receipt with the commit's version.
         :raises ContentionError: another application committed since then; nothing was written.
         """
@@ -131,14 +131,14 @@ class LakeTable:
             .write.format("delta")
             .mode("overwrite")
             .option("replaceWhere", partitions_sql(days))
-            .option("userMetadata", receipt.as_metadata(fence + 1, attempt))
-            .option("txnAppId", "tallyclerk.fence")
-            .option("txnVersion", fence + 1)
+            .option("userMetadata", receipt.as_metadata(fence.number, attempt))
+            .option("txnAppId", fence.app_id)
+            .option("txnVersion", fence.number)
             .save(self.uri)
         )
         commit = self.log().of_attempt(attempt)
         if commit is None:
-            raise ContentionError(f"{receipt.load}: the fence number {fence + 1} of {self.uri} is taken")
+            raise ContentionError(f"{receipt.load}: number {fence.number} of {fence.app_id} in {self.uri} is taken")
         stored = int(commit.metrics.get("numOutputRows", 0))
         if stored != receipt.details["rows"]:
             raise JobError(

@@ -61,6 +61,13 @@ class Receipt:
     details: dict[str, Any] = field(default_factory=dict)
     repeated: bool = False
 
+    @classmethod
+    def from_dict(cls, facts: dict[str, Any]) -> Receipt:
+        known: dict[str, Any] = {each: facts[each] for each in cls.__dataclass_fields__ if each in facts}
+        known["ledger"] = Ledger(**known["ledger"])
+        known["paths"], known["sources"] = tuple(known.get("paths", ())), tuple(known.get("sources", ()))
+        return cls(**known)
+
     @property
     def load(self) -> str:
         return f"{self.dataset}@{self.window}"

@@ -72,7 +72,7 @@ def test_columns_have_the_contract_types_when_there_is_nothing(spark: SparkSessi
 def test_overflow_is_an_error_when_a_total_does_not_fit(spark: SparkSession) -> None:
     sales = [Sale("a", day(0), day(0), 10**12 - 1)]
     million_times = spark.createDataFrame([sale.columns() for sale in sales], PROCESSED).crossJoin(
-        spark.range(2_000_000)
+        spark.range(1_000_100)
     )
 
     with pytest.raises((PySparkException, Py4JJavaError), match="NUMERIC_VALUE_OUT_OF_RANGE"):
