@@ -7,13 +7,13 @@ engines that parse by themselves would coerce in silence.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as fn
 
 from spark_jobs.csv_quoting import Quoting
-from spark_jobs.csv_spec import CsvColumn, CsvSpec
+from spark_jobs.csv_spec import CsvColumn, CsvSpec, RowRule
 from spark_jobs.failures import JobError
 
 META = ("file", "record_number", "line_number", "lines", "raw_text")
@@ -120,7 +120,7 @@ def with_types(texts: DataFrame, spec: CsvSpec) -> DataFrame:
     sources = {column.name for column in spec.source_columns}
     problems += [
         fn.when(
-            fn.coalesce(fn.expr(rule.violation), fn.lit(False)),
+            fn.coalesce(_own_violation(rule, sources), fn.lit(False)),
             _problem(
                 fn.lit(rule.column or ""),
                 rule.reason,
@@ -153,6 +153,14 @@ def kept_by(filters: Sequence[str]) -> Column:
     for condition in filters:
         kept = kept & fn.coalesce(fn.expr(condition), fn.lit(False))
     return kept
+
+
+def _own_violation(rule: RowRule, sources: Collection[str]) -> Column:
+    """The rule's violation; a value that is there but not of its type is NULL and yet not an empty one."""
+    violation = fn.expr(rule.violation)
+    if rule.check == "required" and rule.column in sources:
+        return violation & fn.col(_text(rule.column)).isNull()
+    return violation
 
 
 def _text(name: str) -> str:
