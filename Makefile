@@ -51,6 +51,10 @@ shell: install ## a shell in which airflow, spark-submit and python are this pro
 test: install lint typecheck ## everything CI runs, against real services: starts what is missing, stops what it started
 	@$(STACK) test
 
+.PHONY: test-long
+test-long: install ## the tests that take many minutes: backfills through the real scheduler
+	@$(STACK) test tests/system -- -m long
+
 .PHONY: test-dags
 test-dags: install ## only the DAG integrity and policy tests
 	@$(PY) -m pytest tests/dags

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from stack.settings import ROOT, Settings
-from tests.system.conftest import Backfill, DayRun
+from tests.system.conftest import DayRun
 from tests.system.reading_api import ReadingApi
 
 pytestmark = pytest.mark.system
@@ -22,7 +22,7 @@ def secrets_in(text: bytes, settings: Settings) -> list[str]:
 
 
 @pytest.fixture(autouse=True)
-def _after_the_runs(triggered: DayRun, backfilled: Backfill) -> None:
+def _after_the_run(triggered: DayRun) -> None:
     """What is searched holds the traces of this session's runs."""
 
 

@@ -26,6 +26,7 @@ def test_the_raw_ledger_equals_the_source_when_a_day_is_triggered(triggered: Day
     assert [receipt.ledger for receipt in triggered.raw] == [expected_ledger(triggered.day)]
 
 
+@pytest.mark.long
 def test_every_day_is_exact_when_they_are_backfilled(
     backfilled: Backfill, settings: Settings, session: Session
 ) -> None:
@@ -38,11 +39,13 @@ def test_every_day_is_exact_when_they_are_backfilled(
     }
 
 
+@pytest.mark.long
 def test_nothing_is_done_when_the_backfill_is_repeated(backfilled: Backfill) -> None:
     assert backfilled.second.returncode == 0, f"{backfilled.second.stdout}\n{backfilled.second.stderr}"
     assert "nothing to do" in backfilled.second.stdout
 
 
+@pytest.mark.long
 def test_rows_and_raw_version_stay_when_a_day_is_run_again(
     triggered: DayRun, backfilled: Backfill, api: ReadingApi, settings: Settings, session: Session
 ) -> None:
