@@ -1,7 +1,7 @@
-"""processed/transactions × raw/customers → enriched/transactions.
+"""processed/transactions × raw/customers × raw/products → enriched/transactions.
 
-A sale meets the newest snapshot of the customers at or before its own day. A household that the snapshot does not know keeps its
-sales, with ``customer_is_known = false`` and no demographics: revenue is never lost to master data.
+A sale meets the newest snapshot of customers and of products at or before its own day. What a snapshot does not know keeps
+its sales, with ``customer_is_known`` or ``product_is_known`` false and empty columns: revenue is never lost to master data.
 
     spark-submit spark_jobs/enrich_transactions.py --date 2026-01-31 [--event-date 2026-01-29 ...]
 """
@@ -9,7 +9,7 @@ sales, with ``customer_is_known = false`` and no demographics: revenue is never 
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection
 from datetime import date
 from pathlib import Path
 
@@ -20,44 +20,30 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # spark-submit put
 
 from spark_jobs.clean_transactions import PROCESSED_PATH
 from spark_jobs.commit_log import CURSOR
-from spark_jobs.days import partition_date, partitions_sql
+from spark_jobs.days import partitions_sql
 from spark_jobs.failures import JobError, run_job, with_retries
 from spark_jobs.job_arguments import JobOptions, day_job_options, day_job_parser
-from spark_jobs.lake import Lake, LakeTable, open_session, require_columns
+from spark_jobs.lake import Lake, open_session, require_columns
 from spark_jobs.receipts import Ledger, Receipt, fingerprint, hand_over, iso
-from spark_jobs.sales_columns import CUSTOMERS, ENRICHED, PARTITIONS, PROCESSED
+from spark_jobs.sales_columns import CUSTOMERS, ENRICHED, PARTITIONS, PROCESSED, PRODUCTS
+from spark_jobs.snapshots import MasterData, Snapshots, read_snapshots
 
 DATASET = "transactions_enriched"
-CUSTOMERS_PATH = "raw/customers"
 ENRICHED_PATH = "enriched/transactions"
+CUSTOMER_DATA = MasterData("customer", "raw/customers", "household_id", CUSTOMERS)
+PRODUCT_DATA = MasterData("product", "raw/products", "product_id", PRODUCTS)
 
 
-def newest_snapshots(event_dates: Iterable[date], snapshot_dates: Iterable[date]) -> dict[date, date | None]:
-    """For each event date the newest snapshot at or before it; None where the first snapshot is younger."""
-    known = sorted(snapshot_dates)
-    return {day: max((snapshot for snapshot in known if snapshot <= day), default=None) for day in event_dates}
-
-
-def transform(sales: DataFrame, customers: DataFrame, snapshot_of: Mapping[date, date | None]) -> DataFrame:
-    """Sales with the demographics of their household.
+def transform(sales: DataFrame, *master_data: Snapshots) -> DataFrame:
+    """Sales with the master data of their day.
 
     :param sales: columns of :data:`PROCESSED` and year, month, day.
-    :param customers: columns of :data:`CUSTOMERS` and ``customer_snapshot_date``; one row a household and snapshot.
-    :param snapshot_of: the snapshot that each event date of ``sales`` meets.
+    :param master_data: snapshots of customers and of products.
     :returns: columns of :data:`ENRICHED` and year, month, day; exactly the rows of ``sales``.
     """
-    pairs = [(day, snapshot) for day, snapshot in snapshot_of.items() if snapshot]
-    chosen = fn.lit(None).cast("date")
-    for day, snapshot in pairs:
-        chosen = fn.when(fn.col("transaction_date") == fn.lit(day), fn.lit(snapshot)).otherwise(chosen)
-    joined = sales.withColumn("customer_snapshot_date", chosen).join(
-        customers.select(*CUSTOMERS.names, "customer_snapshot_date", fn.lit(True).alias("customer_is_known")),
-        ["household_id", "customer_snapshot_date"],
-        "left",
-    )
-    return joined.withColumn("customer_is_known", fn.coalesce("customer_is_known", fn.lit(False))).select(
-        *ENRICHED.names, *PARTITIONS.names
-    )
+    for snapshots in master_data:
+        sales = snapshots.join(sales)
+    return sales.select(*ENRICHED.names, *PARTITIONS.names)
 
 
 def enrich(lake: Lake, options: JobOptions, event_dates: Collection[date] = ()) -> Receipt:
@@ -73,25 +59,26 @@ def enrich(lake: Lake, options: JobOptions, event_dates: Collection[date] = ()) 
 
 
 def _attempt(lake: Lake, options: JobOptions, event_dates: Collection[date]) -> Receipt:
-    sales_table, customers_table = lake.table(PROCESSED_PATH), lake.table(CUSTOMERS_PATH)
-    for table in (sales_table, customers_table):
-        if not table.exists():
-            raise JobError(f"There is no table {table.uri}; run the job that fills it first.")
+    sales_table = lake.table(PROCESSED_PATH)
+    if not sales_table.exists():
+        raise JobError(f"There is no table {sales_table.uri}; run the job that fills it first.")
     target, load = lake.table(ENRICHED_PATH), f"{DATASET}@{options.window.key}"
     target.create(ENRICHED)
     written, sold = target.log(), sales_table.log()  # the target first: see lake.py on fencing
-    versions = {sales_table.uri: sold.version, customers_table.uri: customers_table.log().version}
     event_dates = {*event_dates, *options.window.days()} | sold.dates_changed_since(written.cursor())
-    sales = sales_table.at(versions[sales_table.uri]).where(partitions_sql(event_dates))
+    sales = sales_table.at(sold.version).where(partitions_sql(event_dates))
     require_columns(sales_table, sales.schema, PROCESSED)
 
-    snapshots, snapshot_of = _snapshots(customers_table, versions[customers_table.uri], event_dates)
-    enriched = transform(sales, snapshots, snapshot_of).persist()
+    customers = read_snapshots(lake, CUSTOMER_DATA, event_dates)
+    products = read_snapshots(lake, PRODUCT_DATA, event_dates)
+    sources = ({"uri": sales_table.uri, "version": sold.version}, dict(customers.source), dict(products.source))
+    enriched = transform(sales, customers, products).persist()
     try:
         read = sales.count()
         came = enriched.agg(
             fn.count("*").alias("written"),
-            fn.count_if(~fn.col("customer_is_known")).alias("unknown"),
+            fn.count_if(~fn.col(CUSTOMER_DATA.known_column)).alias("unknown_customers"),
+            fn.count_if(~fn.col(PRODUCT_DATA.known_column)).alias("unknown_products"),
             fn.sum("sales_value").alias("total"),
         ).collect()[0]
         ledger = Ledger(read=read, written=came["written"]).check(load)
@@ -100,40 +87,20 @@ def _attempt(lake: Lake, options: JobOptions, event_dates: Collection[date]) -> 
             "event_dates": iso(event_dates),
             "rows": came["written"],
             "sales_value": str(came["total"] or "0.00"),
-            "unknown_customer_rows": came["unknown"],
-            "customer_snapshots": {
-                day.isoformat(): snapshot.isoformat() if snapshot else None
-                for day, snapshot in sorted(snapshot_of.items())
-            },
+            "unknown_customer_rows": came["unknown_customers"],
+            "unknown_product_rows": came["unknown_products"],
+            "customer_snapshots": customers.as_details(),
+            "product_snapshots": products.as_details(),
         }
         receipt = options.signed(
             Receipt(DATASET, options.window.key, ledger, location="", details=details),
-            sources=tuple({"uri": uri, "version": version} for uri, version in versions.items()),
+            sources=sources,
             cursor={CURSOR: sold.version},
-            fingerprint=fingerprint(versions, iso(event_dates)),
+            fingerprint=fingerprint(sources, iso(event_dates)),
         )
         return target.replace_days(enriched, event_dates, receipt, fence=written.fence())
     finally:
         enriched.unpersist()
-
-
-def _snapshots(
-    table: LakeTable, version: int, event_dates: Collection[date]
-) -> tuple[DataFrame, dict[date, date | None]]:
-    """The customers of the snapshots that the event dates meet, and which date meets which."""
-    customers = table.at(version)
-    require_columns(table, customers.schema, CUSTOMERS)
-    days = customers.select(partition_date().alias("day")).distinct().collect()
-    snapshot_of = newest_snapshots(event_dates, [row["day"] for row in days])
-    wanted = {snapshot for snapshot in snapshot_of.values() if snapshot}
-    rows = customers.where(partitions_sql(wanted)).withColumn("customer_snapshot_date", partition_date())
-    doubled = rows.groupBy("customer_snapshot_date", "household_id").count().where("count > 1").limit(5).collect()
-    if doubled:
-        raise JobError(
-            f"{table.uri} holds households twice in one snapshot, for instance {doubled[0]['household_id']} in that of "
-            f"{doubled[0]['customer_snapshot_date']}: their sales would be doubled. Load that snapshot again."
-        )
-    return rows, snapshot_of
 
 
 def main() -> None:

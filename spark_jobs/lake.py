@@ -131,6 +131,7 @@ class LakeTable:
             .write.format("delta")
             .mode("overwrite")
             .option("replaceWhere", partitions_sql(days))
+            .option("mergeSchema", "true")  # a contract's new column joins a table that is older than it
             .option("userMetadata", receipt.as_metadata(fence.number, attempt))
             .option("txnAppId", fence.app_id)
             .option("txnVersion", fence.number)

@@ -47,13 +47,14 @@ _DEMOGRAPHICS = {
     for name in ("age", "income", "home_ownership", "marital_status", "household_size", "household_comp", "kids_count")
 }
 CUSTOMERS = _columns(_columns(household_id=LongType()), **_DEMOGRAPHICS)
+_CATALOGUE = {name: StringType() for name in ("department", "brand", "product_category", "product_type")}
+PRODUCTS = _columns(product_id=StringType(), **_CATALOGUE)
 ENRICHED = _columns(
-    _columns(PROCESSED, **_DEMOGRAPHICS), customer_is_known=BooleanType(), customer_snapshot_date=DateType()
+    _columns(_columns(PROCESSED, **_DEMOGRAPHICS), customer_is_known=BooleanType(), customer_snapshot_date=DateType()),
+    **_CATALOGUE,
+    product_is_known=BooleanType(),
+    product_snapshot_date=DateType(),
 )
-KPIS = _columns(
-    customer_id=StringType(),
-    date=DateType(),
-    total_amount=_TOTAL,
-    transaction_count=IntegerType(),
-    avg_transaction_value=_TOTAL,
-)
+_SUMS = {"total_amount": _TOTAL, "transaction_count": IntegerType(), "avg_transaction_value": _TOTAL}
+CUSTOMER_KPIS = _columns(customer_id=StringType(), date=DateType(), **_SUMS)
+DEPARTMENT_KPIS = _columns(department=StringType(), date=DateType(), **_SUMS)

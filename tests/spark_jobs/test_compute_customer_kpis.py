@@ -11,15 +11,15 @@ from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 
-from spark_jobs.compute_customer_kpis import transform
-from spark_jobs.sales_columns import KPIS, PARTITIONS, PROCESSED
+from spark_jobs import compute_customer_kpis, compute_department_kpis
+from spark_jobs.sales_columns import CUSTOMER_KPIS, PARTITIONS, PROCESSED
 from tests.spark_jobs.sales import Sale, day
 
 CENT = Decimal("0.01")
 
 
 def kpis(spark: SparkSession, sales: list[Sale]) -> DataFrame:
-    return transform(spark.createDataFrame([sale.columns() for sale in sales], PROCESSED))
+    return compute_customer_kpis.KPIS.transform(spark.createDataFrame([sale.columns() for sale in sales], PROCESSED))
 
 
 def test_kpis_are_exact_when_amounts_are_random(spark: SparkSession) -> None:
@@ -64,7 +64,7 @@ def test_average_is_rounded_half_up_when_it_lies_at_a_half_cent(
 def test_columns_have_the_contract_types_when_there_is_nothing(spark: SparkSession) -> None:
     rows = kpis(spark, [])
 
-    expected = [(field.name, field.dataType.simpleString()) for field in (*KPIS.fields, *PARTITIONS.fields)]
+    expected = [(field.name, field.dataType.simpleString()) for field in (*CUSTOMER_KPIS.fields, *PARTITIONS.fields)]
     assert rows.dtypes == expected
     assert rows.count() == 0
 
@@ -76,4 +76,18 @@ def test_overflow_is_an_error_when_a_total_does_not_fit(spark: SparkSession) -> 
     )
 
     with pytest.raises((PySparkException, Py4JJavaError), match="NUMERIC_VALUE_OUT_OF_RANGE"):
-        transform(million_times).collect()
+        compute_customer_kpis.KPIS.transform(million_times).collect()
+
+
+def test_money_of_unknown_products_counts_for_a_department_of_its_own_when_departments_are_summed(
+    spark: SparkSession,
+) -> None:
+    rows = [("GROCERY", day(0), Decimal("1.10")), ("GROCERY", day(0), Decimal("2.05")), (None, day(0), Decimal("0.01"))]
+    sales = spark.createDataFrame(rows, "department string, transaction_date date, sales_value decimal(12,2)")
+
+    found = compute_department_kpis.KPIS.transform(sales).collect()
+
+    assert {(row.department, row.total_amount, row.transaction_count, row.avg_transaction_value) for row in found} == {
+        ("GROCERY", Decimal("3.15"), 2, Decimal("1.58")),
+        ("UNKNOWN", Decimal("0.01"), 1, Decimal("0.01")),
+    }

@@ -80,7 +80,7 @@ def cql_types(contract: Contract) -> dict[str, str]:
 
     :raises SpecError: the contract has no ``cassandra`` mapping.
     """
-    mapping = _mapping(contract)
+    mapping = cassandra_mapping(contract)
     return {
         name: mapping.types.get(name) or lookup(contract.column(source).type).cql
         for name, source in mapping.columns.items()
@@ -93,7 +93,7 @@ def cql_table(contract: Contract, *, keyspace: str | None = None) -> str:
     :param keyspace: instead of the mapping's own (for tests).
     :raises SpecError: the contract has no ``cassandra`` mapping.
     """
-    mapping = _mapping(contract)
+    mapping = cassandra_mapping(contract)
     lines = [f"  {quoted(name)} {cql_type}," for name, cql_type in cql_types(contract).items()]
     key = ", ".join([_partition(mapping.partition_key), *map(quoted, mapping.clustering_key)])
     order = ", ".join(f"{quoted(name)} {mapping.clustering_order.get(name, 'ASC')}" for name in mapping.clustering_key)
@@ -111,7 +111,11 @@ def _partition(names: Sequence[str]) -> str:
     return quoted(names[0]) if len(names) == 1 else f"({', '.join(map(quoted, names))})"
 
 
-def _mapping(contract: Contract) -> CassandraMapping:
+def cassandra_mapping(contract: Contract) -> CassandraMapping:
+    """The contract's table in Cassandra.
+
+    :raises SpecError: it has none.
+    """
     if contract.cassandra is None:
         raise SpecError(f"{contract.path}: has no customProperty 'cassandra'; add it under schema[0].customProperties.")
     return contract.cassandra

@@ -1,8 +1,8 @@
-"""The last word of a day: three stores, one total."""
+"""The last word of a day: every store, one total."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from decimal import Decimal
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from airflow.sdk import Context
 
+    from tallyclerk.contracts.model import CassandraMapping
+
 
 @dataclass(frozen=True, slots=True)
 class DayTotal:
@@ -26,50 +28,50 @@ class DayTotal:
 
 
 class CheckTotalsOperator(BaseOperator):
-    """Compare a day's sales lines and amount in the cleaned sales, in the KPIs on HDFS and in Cassandra.
+    """Compare a day's sales lines and amount in the cleaned sales, in each table of KPIs on HDFS and in Cassandra.
 
     :param days: ISO dates, usually from :class:`~tallyclerk.operators.touched_days.TouchedDaysOperator`. Templated.
-    :param sales, kpis: the lake's tables of cleaned sales and of customer KPIs. Templated.
-    :param keyspace, table: Cassandra's KPIs.
+    :param kpis: the lake's tables of KPIs, each with the path of its contract, which names its table in Cassandra. Templated.
+    :param sales: the lake's table of cleaned sales. Templated.
     :return: for each day, the totals of each store.
     :raises ReconcileError: they differ; every difference is named.
     """
 
-    template_fields: Sequence[str] = ("days", "sales", "kpis")
+    template_fields: Sequence[str] = ("days", "kpis", "sales")
 
     def __init__(
         self,
         *,
         days: Sequence[str],
+        kpis: Mapping[str, str],
         sales: str = "/data/processed/transactions",
-        kpis: str = "/data/enriched/customer_kpis",
-        keyspace: str = "pipeline",
-        table: str = "customer_kpis",
         hdfs_conn_id: str = "hdfs_default",
         cassandra_conn_id: str = "cassandra_default",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.days, self.sales, self.kpis, self.keyspace, self.table = days, sales, kpis, keyspace, table
+        self.days, self.kpis, self.sales = days, kpis, sales
         self.hdfs_conn_id, self.cassandra_conn_id = hdfs_conn_id, cassandra_conn_id
 
     def execute(self, context: Context) -> dict[str, dict[str, dict[str, str]]]:
+        from tallyclerk.contracts import load_contract
+        from tallyclerk.contracts.projections import cassandra_mapping
         from tallyclerk.hooks.cassandra_cluster import CassandraClusterHook
         from tallyclerk.hooks.lake import LakeHook
 
         lake = LakeHook(self.hdfs_conn_id)
+        mappings = {path: cassandra_mapping(load_contract(contract)) for path, contract in self.kpis.items()}
         found: dict[str, dict[str, DayTotal]] = {}
         with CassandraClusterHook(self.cassandra_conn_id) as cassandra:
             for day in self.days:
                 date_of_day = date.fromisoformat(day)
-                customers, kpis = lake_kpis(lake.uri(self.kpis), date_of_day)
-                found[day] = {
-                    "processed sales": lake_sales(lake.uri(self.sales), date_of_day),
-                    "KPIs on HDFS": kpis,
-                    "KPIs in Cassandra": cassandra_kpis(
-                        cassandra.session, f"{self.keyspace}.{self.table}", customers, date_of_day
-                    ),
-                }
+                found[day] = {"processed sales": lake_sales(lake.uri(self.sales), date_of_day)}
+                for path, mapping in mappings.items():
+                    keys, total = lake_kpis(lake.uri(path), mapping.partition_key[0], date_of_day)
+                    found[day][f"{mapping.table} on HDFS"] = total
+                    found[day][f"{mapping.table} in Cassandra"] = cassandra_kpis(
+                        cassandra.session, mapping, keys, date_of_day
+                    )
         wrong = [
             f"{day}: " + ", ".join(f"{store} {total.count:,} lines, {total.amount}" for store, total in totals.items())
             for day, totals in found.items()
@@ -90,24 +92,25 @@ def lake_sales(uri: str, day: date) -> DayTotal:
     return DayTotal(rows.num_rows, sum(rows["sales_value"].to_pylist(), Decimal("0.00")))
 
 
-def lake_kpis(uri: str, day: date) -> tuple[list[str], DayTotal]:
-    """The day's customers and their summed KPIs."""
-    rows = _day(uri, day, ["customer_id", "total_amount", "transaction_count"])
-    return rows["customer_id"].to_pylist(), DayTotal(
+def lake_kpis(uri: str, key: str, day: date) -> tuple[list[str], DayTotal]:
+    """The day's keys (customers, departments) and their summed KPIs."""
+    rows = _day(uri, day, [key, "total_amount", "transaction_count"])
+    return rows[key].to_pylist(), DayTotal(
         sum(rows["transaction_count"].to_pylist()), sum(rows["total_amount"].to_pylist(), Decimal("0.00"))
     )
 
 
-def cassandra_kpis(session: Any, table: str, customers: list[str], day: date) -> DayTotal:
-    """The summed KPIs of these customers; one that is missing adds nothing, which the comparison then shows."""
+def cassandra_kpis(session: Any, mapping: CassandraMapping, keys: list[str], day: date) -> DayTotal:
+    """The summed KPIs of these keys; one that is missing adds nothing, which the comparison then shows."""
     from cassandra.concurrent import execute_concurrent_with_args
 
     statement = session.prepare(
-        f"SELECT total_amount, transaction_count FROM {table} WHERE customer_id = ? AND date = ?"  # noqa: S608 - names of ours
+        f"SELECT total_amount, transaction_count FROM {mapping.keyspace}.{mapping.table} "  # noqa: S608 - names of a contract
+        f"WHERE {mapping.partition_key[0]} = ? AND date = ?"
     )
     count, amount = 0, Decimal("0.00")
     answers = execute_concurrent_with_args(
-        session, statement, [(customer, day) for customer in customers], concurrency=50, results_generator=True
+        session, statement, [(key, day) for key in keys], concurrency=50, results_generator=True
     )
     for succeeded, rows in answers:
         if not succeeded:

@@ -38,20 +38,22 @@ CUSTOMERS = pa.schema(
         ("updated_at", pa.timestamp("us", tz="UTC")),
     ]
 )
+CATALOGUE = ("product_id", "department", "brand", "product_category", "product_type")
+PRODUCTS = pa.schema([(name, pa.string()) for name in CATALOGUE])
 
 
 def day(number: int) -> date:
     return DAY_ONE + timedelta(days=number)
 
 
-def sale(key: str, sold: int, cents: int, household: int = 1) -> dict[str, Any]:
+def sale(key: str, sold: int, cents: int, household: int = 1, product: str = "p") -> dict[str, Any]:
     """A row of the contract; ``sold`` is the number of the event date."""
     at = datetime(*day(sold).timetuple()[:3], 23, 59, 59, tzinfo=UTC)
     zero = Decimal("0.00")
     return dict(
         zip(
             SALES.names,
-            (key, household, 1, 1, "p", 1, Decimal(cents) / 100, zero, zero, zero, 5, at, at.date()),
+            (key, household, 1, 1, product, 1, Decimal(cents) / 100, zero, zero, zero, 5, at, at.date()),
             strict=True,
         )
     )
@@ -64,6 +66,7 @@ class SmallLake:
     uri: str
     sales: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
     customers: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
+    departments: dict[int, dict[str, str]] = field(default_factory=dict)
 
     def load_sales(self, number: int, rows: list[dict[str, Any]]) -> None:
         """Load, or correct, the window of a day."""
@@ -75,6 +78,11 @@ class SmallLake:
         rows = [{"household_id": household, "age": age, "updated_at": at} for household, age in ages.items()]
         self.customers[number] = rows
         self._replace("raw/customers", number, pa.Table.from_pylist(rows, CUSTOMERS))
+
+    def load_products(self, number: int, departments: dict[str, str]) -> None:
+        self.departments[number] = departments
+        rows = [{"product_id": product, "department": department} for product, department in departments.items()]
+        self._replace("raw/products", number, pa.Table.from_pylist(rows, PRODUCTS))
 
     def _replace(self, path: str, number: int, table: pa.Table) -> None:
         parts = {"year": day(number).year, "month": day(number).month, "day": day(number).day}
@@ -108,7 +116,7 @@ class SmallLake:
             ).fetchall()
 
     def check(self, only: set[date] | None = None) -> None:
-        """All three tables hold what the raw rows demand (of the event dates ``only``): no row more, none less, to the cent."""
+        """All tables hold what the raw rows demand (of the event dates ``only``): no row more, none less, to the cent."""
         expected = [row for row in self.expected_sales() if only is None or row[2] in only]
         processed = self.rows("processed/transactions")
         assert _facts(processed) == expected
@@ -125,22 +133,30 @@ class SmallLake:
                 ages.get(row["household_id"]),
             )
 
-        kpis: dict[tuple[str, date], list[Decimal]] = {}
+        customers: dict[tuple[str, date], list[Decimal]] = {}
         for _, _, sold, amount, household in expected:
-            kpis.setdefault((str(household), sold), []).append(amount)
-        assert sorted(
-            (
-                row["customer_id"],
-                row["date"],
-                row["total_amount"],
-                row["transaction_count"],
-                row["avg_transaction_value"],
-            )
-            for row in self.rows("enriched/customer_kpis")
-        ) == sorted(
-            (*key, sum(amounts), len(amounts), (sum(amounts) / len(amounts)).quantize(Decimal("0.01"), ROUND_HALF_UP))
-            for key, amounts in kpis.items()
-        )
+            customers.setdefault((str(household), sold), []).append(amount)
+        assert self._kpis("customer") == _summed(customers)
+
+        departments: dict[tuple[str, date], list[Decimal]] = {}
+        for row in enriched:
+            snapshot = max((n for n in self.departments if day(n) <= row["transaction_date"]), default=None)
+            department = self.departments.get(snapshot, {}).get(row["product_id"])
+            assert (row["product_is_known"], row["department"]) == (department is not None, department)
+            departments.setdefault((department or "UNKNOWN", row["transaction_date"]), []).append(row["sales_value"])
+        assert self._kpis("department") == _summed(departments)
+
+    def _kpis(self, name: str) -> list[tuple[Any, ...]]:
+        key = "customer_id" if name == "customer" else name
+        columns = (key, "date", "total_amount", "transaction_count", "avg_transaction_value")
+        return sorted(tuple(row[column] for column in columns) for row in self.rows(f"enriched/{name}_kpis"))
+
+
+def _summed(amounts: dict[tuple[str, date], list[Decimal]]) -> list[tuple[Any, ...]]:
+    return sorted(
+        (*key, sum(group), len(group), (sum(group) / len(group)).quantize(Decimal("0.01"), ROUND_HALF_UP))
+        for key, group in amounts.items()
+    )
 
 
 def _facts(rows: list[dict[str, Any]]) -> list[tuple[Any, ...]]:

@@ -14,7 +14,12 @@ from tests.integration.spark.conftest import BatchSession, receipts_of
 from tests.integration.spark.small_lake import SmallLake, day, sale
 
 pytestmark = pytest.mark.integration
-TABLES = ("processed/transactions", "enriched/transactions", "enriched/customer_kpis")
+TABLES = (
+    "processed/transactions",
+    "enriched/transactions",
+    "enriched/customer_kpis",
+    "enriched/department_kpis",
+)
 
 
 def iso(*numbers: int) -> list[str]:
@@ -25,24 +30,32 @@ def fill(lake: SmallLake) -> None:
     """Four windows with everything that can be odd about a row; window 2 is empty."""
     lake.load_customers(0, {1: "25-34", 2: "35-44"})
     lake.load_customers(2, {1: "35-44", 2: "35-44"})
-    lake.load_sales(0, [sale("a", 0, 101), sale("b", 0, 202, 2), sale("moves", 0, 300), sale("stays", 0, 5)])
-    lake.load_sales(1, [sale("c", 1, 1), sale("c", 1, 1), sale("d", 1, 2, 9), sale("late", 0, 77), sale("a", 0, 111)])
+    lake.load_products(1, {"p": "GROCERY", "q": "DRUG"})
+    lake.load_products(3, {"p": "GROCERY", "q": "PASTRY"})
+    lake.load_sales(0, [sale("a", 0, 101), sale("b", 0, 202, 2, "q"), sale("moves", 0, 300), sale("stays", 0, 5)])
+    lake.load_sales(
+        1, [sale("c", 1, 1), sale("c", 1, 1), sale("d", 1, 2, 9, "q"), sale("late", 0, 77), sale("a", 0, 111)]
+    )
     lake.load_sales(2, [])
-    lake.load_sales(3, [sale("e", 3, 9), sale("moves", 2, 300), sale("late too", 1, 50), sale("d", 1, 3, 9)])
+    lake.load_sales(3, [sale("e", 3, 9), sale("moves", 2, 300), sale("late too", 1, 50), sale("d", 1, 3, 9, "q")])
 
 
 def test_tables_follow_the_raw_rows_when_windows_are_late_corrected_emptied_and_repeated(
     lake: SmallLake, batch_session: BatchSession
 ) -> None:
     fill(lake)
-    cleaned, enriched, kpis = batch_session.run(lake, *iso(0, 3))["receipts"]
+    cleaned, enriched, kpis, departments = batch_session.run(lake, *iso(0, 3))["receipts"]
     lake.check()
     assert cleaned["window"] == "2026-01-29T00:00:00+00:00/2026-02-02T00:00:00+00:00"
     assert cleaned["ledger"] == {"read": 13, "written": 9, "rejected": 0, "filtered": 0, "deduplicated": 4}
     assert enriched["ledger"]["read"] == enriched["ledger"]["written"] == kpis["ledger"]["written"] == 9
+    assert departments["ledger"]["written"] == 9
     assert enriched["details"]["unknown_customer_rows"] == 1
+    assert enriched["details"]["unknown_product_rows"] == 4
     assert kpis["details"]["rows"] == 6
-    assert all(receipt["details"]["event_dates"] == iso(0, 1, 2, 3) for receipt in (cleaned, enriched, kpis))
+    assert all(
+        receipt["details"]["event_dates"] == iso(0, 1, 2, 3) for receipt in (cleaned, enriched, kpis, departments)
+    )
 
     # window 3 is corrected: `moves` goes back to its first version and day, `d` to its first price, `late too` vanishes
     lake.load_sales(3, [sale("e", 3, 10)])
@@ -82,11 +95,11 @@ def test_changes_are_taken_in_by_the_next_run_when_an_application_died_between_t
     cleaned = batch_session.run(lake, *iso(1), only="clean")["receipts"]
     assert len(cleaned) == 1
 
-    _, enriched, kpis = batch_session.run(lake, *iso(2))["receipts"]  # another window
+    _, enriched, *kpis = batch_session.run(lake, *iso(2))["receipts"]  # another window
 
     lake.check()
     assert set(cleaned[0]["details"]["event_dates"]) < set(enriched["details"]["event_dates"])
-    assert enriched["details"]["event_dates"] == kpis["details"]["event_dates"]
+    assert all(enriched["details"]["event_dates"] == each["details"]["event_dates"] for each in kpis)
 
 
 def test_commits_carry_their_receipts_and_delta_rs_reads_the_tables(
@@ -111,6 +124,7 @@ def test_one_answer_when_windows_change_and_run_in_random_order(lake: SmallLake,
     chance = random.Random(11)
     for number in range(5):
         lake.load_customers(number, {household: f"{household}-{number}" for household in range(1, 4)})
+        lake.load_products(number, {"p": f"department {number}"})
         lake.load_sales(number, [])
     order = [2, 0, 4, 1, 3, 2]
     for number in order:
