@@ -1,8 +1,9 @@
-"""A day of retail sales, from files and database to the customers' KPIs.
+"""A day of retail sales, from files, an API and a database to the KPIs of customers and departments.
 
-Sales come as CSV files in the landing folder, customers from the shop's database. Spark cleans the sales, joins the
-customers and computes each customer's day. Cassandra serves the result. A day is done when HDFS and Cassandra hold the
-same number of sales lines and the same amount, to the cent.
+Sales come as CSV files in the landing folder, customers from the shop's database, the catalogue page by page from its API,
+through Kafka. Spark cleans the sales, joins customers and products, and sums each customer's and each department's day.
+Cassandra serves the result. A day is done when HDFS and Cassandra hold the same number of sales lines and the same amount,
+to the cent.
 
 | | |
 |---|---|
@@ -27,7 +28,9 @@ from tallyclerk.operators.touched_days import TouchedDaysOperator
 from tallyclerk.retries import DEFAULT_RETRY_POLICY
 from tallyclerk.transfers.csv_to_hdfs import CsvToHdfsOperator
 from tallyclerk.transfers.database_to_hdfs import DatabaseToHdfsOperator
+from tallyclerk.transfers.kafka_to_hdfs import KafkaToHdfsOperator
 from tallyclerk.transfers.lake_to_cassandra import LakeToCassandraOperator
+from tallyclerk.transfers.rest_to_kafka import RestToKafkaOperator
 
 PROJECT = Path(__file__).resolve().parents[1]
 CONTRACTS = PROJECT / "include" / "contracts"
@@ -64,6 +67,20 @@ with DAG(
         target="/data/raw/customers",
         outlets=[Asset(name="raw_customers", uri="tallyclerk://lake/raw/customers")],
     )
+    catalogue = RestToKafkaOperator(
+        task_id="products_to_kafka",
+        contract=str(CONTRACTS / "products.odcs.yaml"),
+        http_conn_id="shop_api",
+        endpoint="/products",
+        # a data set has one writer into Kafka at a time: a second one would end the first one's transaction
+        max_active_tis_per_dag=1,
+    )
+    products = KafkaToHdfsOperator(
+        task_id="products_to_hdfs",
+        contract=str(CONTRACTS / "products.odcs.yaml"),
+        target="/data/raw/products",
+        outlets=[Asset(name="raw_products", uri="tallyclerk://lake/raw/products")],
+    )
     batch = SparkDayJobOperator(
         task_id="clean_enrich_kpis",
         application=str(PROJECT / "spark_jobs" / "retail_batch.py"),
@@ -86,6 +103,22 @@ with DAG(
         allow_empty=True,
         outlets=[Asset(name="customer_kpis", uri="tallyclerk://cassandra/pipeline/customer_kpis")],
     )
-    check = CheckTotalsOperator(task_id="check_totals", days=days.output)
+    serve_departments = LakeToCassandraOperator(
+        task_id="departments_to_cassandra",
+        contract=str(CONTRACTS / "department_kpis.odcs.yaml"),
+        source="/data/enriched/department_kpis",
+        windows=days.output,
+        allow_empty=True,
+        outlets=[Asset(name="department_kpis", uri="tallyclerk://cassandra/pipeline/department_kpis")],
+    )
+    check = CheckTotalsOperator(
+        task_id="check_totals",
+        days=days.output,
+        kpis={
+            "/data/enriched/customer_kpis": str(CONTRACTS / "customer_kpis.odcs.yaml"),
+            "/data/enriched/department_kpis": str(CONTRACTS / "department_kpis.odcs.yaml"),
+        },
+    )
 
-    [sales, customers] >> batch >> days >> [serve_sales, serve_kpis] >> check
+    catalogue >> products
+    [sales, customers, products] >> batch >> days >> [serve_sales, serve_kpis, serve_departments] >> check

@@ -31,8 +31,8 @@ class DayTotals:
 
 
 @dataclass(frozen=True, slots=True)
-class CustomerTotals:
-    """What a household spent, in dollars, and its sales lines, both of those with ``sales_value > 0``."""
+class GroupTotals:
+    """What a household spent or a department sold, in dollars, and its sales lines, both of those with ``sales_value > 0``."""
 
     total: Decimal
     count: int
@@ -50,7 +50,7 @@ def day_totals(day: date, *, days: TradingDays | None = None) -> DayTotals:
     return DayTotals(day, source_day, rows, _dollars(cents), positive_rows, _dollars(positive_cents))
 
 
-def customer_totals(day: date, *, days: TradingDays | None = None) -> dict[int, CustomerTotals]:
+def customer_totals(day: date, *, days: TradingDays | None = None) -> dict[int, GroupTotals]:
     """The totals of ``day`` by ``household_id``; a household without a sale above 0.00 is not in it.
 
     :raises ShopError: the day is still to come.
@@ -60,16 +60,33 @@ def customer_totals(day: date, *, days: TradingDays | None = None) -> dict[int, 
         "SELECT household_id, sum(cents), count(*) FROM sold WHERE cents > 0 GROUP BY household_id",
         source_day,
     )
-    return {household: CustomerTotals(_dollars(cents), count) for household, cents, count in found}
+    return {household: GroupTotals(_dollars(cents), count) for household, cents, count in found}
+
+
+def department_totals(day: date, *, days: TradingDays | None = None) -> dict[str, GroupTotals]:
+    """The totals of ``day`` by the department of what was sold; a department without a sale above 0.00 is not in it.
+
+    Sales of products that the source's catalogue does not have count for ``UNKNOWN``.
+
+    :raises ShopError: the day is still to come.
+    """
+    source_day = (days or trading_days.current()).source_day(day)
+    products = quoted(parquet_file("products"))
+    known = f"sold LEFT JOIN read_parquet({products}) USING (product_id)"
+    found = _query(
+        f"SELECT coalesce(department, 'UNKNOWN'), sum(cents), count(*) FROM {known} WHERE cents > 0 GROUP BY 1",  # noqa: S608
+        source_day,
+    )
+    return {department: GroupTotals(_dollars(cents), count) for department, cents, count in found}
 
 
 def _query(query: str, source_day: date) -> list[tuple[Any, ...]]:
-    """Run a query over ``sold``: household_id and cents (an integer) of the day's sales lines."""
+    """Run a query over ``sold``: household_id, product_id and cents (an integer) of the day's sales lines."""
     import duckdb
 
     sold = f"""
         WITH sold AS (
-            SELECT household_id, CAST(round(sales_value * 100) AS BIGINT) AS cents
+            SELECT household_id, product_id, CAST(round(sales_value * 100) AS BIGINT) AS cents
             FROM read_parquet({quoted(parquet_file("transactions"))})
             WHERE CAST(transaction_timestamp AS DATE) = $day
         )

@@ -9,7 +9,7 @@ import pytest
 from include.shop.exceptions import ShopError
 from include.shop.landing import export_days, file_name
 from include.shop.source import parquet_file
-from include.shop.totals import CustomerTotals, DayTotals, customer_totals, day_totals
+from include.shop.totals import DayTotals, GroupTotals, customer_totals, day_totals, department_totals
 from include.shop.trading_days import TradingDays, cycle_begin
 
 
@@ -32,7 +32,7 @@ def test_totals_equal_those_of_the_files(days: TradingDays, tmp_path: Path) -> N
         for household, value in positive:
             by_household.setdefault(household, []).append(value)
         assert customer_totals(day, days=days) == {
-            household: CustomerTotals(sum(values, Decimal()), len(values)) for household, values in by_household.items()
+            household: GroupTotals(sum(values, Decimal()), len(values)) for household, values in by_household.items()
         }
 
 
@@ -41,6 +41,14 @@ def test_customers_add_up_to_their_day(days: TradingDays) -> None:
     customers = customer_totals(days.yesterday, days=days).values()
     assert sum(customer.count for customer in customers) == totals.positive_rows
     assert sum(customer.total for customer in customers) == totals.positive_sales_value
+
+
+def test_departments_add_up_to_their_day(days: TradingDays) -> None:
+    totals = day_totals(days.yesterday, days=days)
+    departments = department_totals(days.yesterday, days=days)
+    assert sum(department.count for department in departments.values()) == totals.positive_rows
+    assert sum(department.total for department in departments.values()) == totals.positive_sales_value
+    assert "GROCERY" in departments
 
 
 def test_a_day_comes_to_what_pandas_makes_of_the_package() -> None:
