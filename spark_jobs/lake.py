@@ -17,17 +17,20 @@ from functools import cached_property
 from typing import Any
 from uuid import uuid4
 
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as fn
 from pyspark.sql.types import StructType
 
 from spark_jobs.commit_log import Commit, CommitLog, Fence
 from spark_jobs.days import partitions_sql
-from spark_jobs.failures import ContentionError, JobError, LedgerError
+from spark_jobs.failures import ContentionError, JobError, LedgerError, is_contention
 from spark_jobs.receipts import Receipt, metadata_of
+from spark_jobs.sales_columns import PARTITIONS
 
 log = logging.getLogger(__name__)
 
-PARTITIONS = "year INT, month INT, day INT"
 # Features stay at what delta-rs reads and writes; the log keeps ten years because the receipts live in it.
 PROPERTIES = {
     "delta.minReaderVersion": "1",
@@ -78,21 +81,54 @@ class LakeTable:
     uri: str
 
     def exists(self) -> bool:
-        jvm: Any = self.spark._jvm
-        log_folder = jvm.org.apache.hadoop.fs.Path(f"{self.uri}/_delta_log")
-        context: Any = self.spark.sparkContext
-        return bool(log_folder.getFileSystem(context._jsc.hadoopConfiguration()).exists(log_folder))
+        """Whether a version was ever committed; the folder alone is there a moment before the first one."""
+        return bool(self._names("_delta_log", "[0-9]*.json", "[0-9]*.checkpoint*.parquet"))
 
     def create(self, schema: StructType) -> None:
-        """Make the empty table where there is none; a concurrent creation is left to the caller's retry."""
+        """Make the empty table where there is none; of several applications at once one makes it and all others take it.
+
+        An application that died while it created the table leaves a log without a version, which the next one fills.
+
+        :param schema: the columns without the partition's.
+        :raises JobError: the folder holds files of something that is no table.
+        :raises ContentionError: another application is creating it and its version is not there yet.
+        """
         if self.exists():
             return
-        columns = ", ".join(f"`{column.name}` {column.dataType.simpleString()}" for column in schema)
-        properties = ", ".join(f"'{key}' = '{value}'" for key, value in PROPERTIES.items())
-        self.spark.sql(
-            f"CREATE TABLE IF NOT EXISTS delta.`{self.uri}` ({columns}, {PARTITIONS}) USING delta "
-            f"PARTITIONED BY (year, month, day) TBLPROPERTIES ({properties})"
-        )
+        foreign = self._names("", "[!._]*")
+        if foreign and not self.exists():  # asked again: the files may be the new table's own
+            raise JobError(
+                f"{self.uri} is no table but holds {', '.join(sorted(foreign)[:3])}, which a new table would hide. "
+                "Move these files away, or name another folder."
+            )
+        columns = {column.name: column.dataType for column in (*schema, *PARTITIONS)}
+        empty = self.spark.range(0).select(*[fn.lit(None).cast(kind).alias(name) for name, kind in columns.items()])
+        try:
+            # not CREATE TABLE: that takes the log folder of another application's creation for foreign files
+            (
+                empty.write.format("delta")
+                .mode("ignore")
+                .partitionBy(*PARTITIONS.names)
+                .options(**PROPERTIES)
+                .save(self.uri)
+            )
+        except (PySparkException, Py4JJavaError) as error:
+            if not is_contention(error):
+                raise
+            log.info("%s: another application created it first", self.uri)
+        if not self.exists():
+            raise ContentionError(f"{self.uri} is being created by another application")
+
+    def _names(self, folder: str, *patterns: str) -> list[str]:
+        """Names in a folder of the table that match one of the patterns (Hadoop's globs); empty when there is no folder."""
+        jvm: Any = self.spark._jvm
+        context: Any = self.spark.sparkContext
+        names: list[str] = []
+        for pattern in patterns:
+            path = jvm.org.apache.hadoop.fs.Path("/".join(part for part in (self.uri, folder, pattern) if part))
+            found = path.getFileSystem(context._jsc.hadoopConfiguration()).globStatus(path)
+            names += [status.getPath().getName() for status in found or ()]
+        return names
 
     def log(self) -> CommitLog:
         """The table's newest commits, as they are now."""

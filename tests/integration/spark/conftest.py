@@ -52,9 +52,13 @@ class BatchSession:
 
     def run(self, lake: SmallLake, first: str, last: str | None = None, *, only: str = "") -> dict[str, Any]:
         """What the session answers: ``receipts`` or ``error``."""
+        return self.ask(lake, only=only, first=first, last=last or first)
+
+    def ask(self, lake: SmallLake, *, only: str, **more: Any) -> dict[str, Any]:
+        """One line to the session, and its answer; see ``batch_session.py``."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        asked = {"first": first, "last": last or first, "lake": lake.uri, "only": only}
+        asked = {"lake": lake.uri, "only": only, **more}
         self._process.stdin.write(json.dumps(asked) + "\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
