@@ -31,6 +31,7 @@ _GENERATORS: Mapping[str, Callable[[], str]] = {
     "TALLYCLERK_FERNET_KEY": _fernet_key,
     "TALLYCLERK_JWT_SECRET": _password,
     "TALLYCLERK_API_SECRET_KEY": _password,
+    "TALLYCLERK_SHOP_API_KEY": _password,
 }
 SECRET_NAMES = tuple(_GENERATORS)
 

@@ -16,6 +16,11 @@ def _command(settings: Settings) -> list[str]:
     return [python, "-m", "include.shop", "serve", "--port", str(settings.port("SHOP"))]
 
 
+def _environment(settings: Settings) -> dict[str, str]:
+    # the key goes by the environment: a command line is for everyone to read
+    return {"PYTHONPATH": str(settings.root), "TALLYCLERK_SHOP_API_KEY": settings.secret("SHOP_API_KEY")}
+
+
 def _serves(settings: Settings, since: float) -> bool:
     answer = get_json(f"{url(settings)}/health")
     return isinstance(answer, dict) and answer.get("status") == "ok"
@@ -26,8 +31,7 @@ SHOP = Service(
     group="shop",
     ports=("SHOP",),
     command=_command,
-    # the key alone, and by name: a command line is for everyone to read
-    environment=lambda settings: {"TALLYCLERK_SHOP_API_KEY": settings.secret("SHOP_API_KEY")},
+    environment=_environment,
     healthy=_serves,
     memory_mb=130,
     url=lambda settings: f"{url(settings)}/health",
