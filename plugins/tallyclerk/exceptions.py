@@ -38,6 +38,16 @@ class SpecErrors(SpecError):  # noqa: N818 - a plural of SpecError
         )
 
 
+class IncompatibleSchemaError(SpecError):
+    """The registry's rule for a subject refuses a schema: readers of its older messages, or of the new ones, would break."""
+
+    def __init__(self, *, subject: str, reason: str) -> None:
+        super().__init__(
+            f"The schema is not compatible with what is registered under {subject!r}: {reason}. Nothing was sent. Give new "
+            "columns a default (let them be null) and keep the types of old ones, or write to a new topic."
+        )
+
+
 class RecordError(TerminalError):
     """The data does not fit, so that nothing of it was committed."""
 
@@ -115,6 +125,13 @@ class SchemaMismatchError(TerminalError):
         )
 
 
+class SparkJobError(TerminalError):
+    """A Spark application read what it was given and refused it."""
+
+    def __init__(self, *, application: str, told: str) -> None:
+        super().__init__(f"The Spark application {application} refused its work: {told}")
+
+
 class TransientError(TallyclerkError):
     """A retry may help: the load is idempotent, so repeating it is safe."""
 
@@ -135,4 +152,14 @@ class ConcurrentLoadError(TransientError):
     def __init__(self, *, load: str, cause: object) -> None:
         super().__init__(
             f"Another attempt committed {load} at the same time ({cause}). The retry starts from its rows."
+        )
+
+
+class SparkApplicationLostError(TransientError):
+    """A Spark application ended without a verdict on its data: killed, out of memory, or cut off from a service."""
+
+    def __init__(self, *, application: str, exit_code: int, told: str) -> None:
+        super().__init__(
+            f"The Spark application {application} ended with exit code {exit_code} before it could say whether its work is "
+            f"done. It is idempotent: the retry replaces whatever was committed. Last words:\n{told}"
         )
