@@ -146,6 +146,26 @@ class ServiceUnavailableError(TransientError):
         )
 
 
+class RepeatedPageError(TransientError):
+    """A paged API leads in a circle."""
+
+    def __init__(self, *, what: str, rows: int) -> None:
+        super().__init__(
+            f"The API leads in a circle: after {rows:,} rows, {what}. What was read before is kept, and a retry goes on from "
+            "there; if it fails again, compare the contract's `rest` property with the API's way to page."
+        )
+
+
+class UnstableSourceError(TransientError):
+    """A paged API moved under every reading, so that none can be believed."""
+
+    def __init__(self, *, url: str, what: str) -> None:
+        super().__init__(
+            f"{url}: {what}. The load is not complete. Load when fewer rows change, in larger pages, or ask for a span of "
+            "time that is over."
+        )
+
+
 class ConcurrentLoadError(TransientError):
     """Another attempt committed the same window at the same time."""
 
