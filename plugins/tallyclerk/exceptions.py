@@ -111,6 +111,17 @@ class LedgerError(RecordError):
         super().__init__(f"The ledger of {load} does not close ({rule}): {listed}. Nothing was committed.")
 
 
+class OffsetsDeletedError(RecordError):
+    """Messages that a load has to read are no longer in their topic."""
+
+    def __init__(self, *, topic: str, partition: int, start: int, first: int, cause: str) -> None:
+        super().__init__(
+            f"{topic}[{partition}]: the load has to go on from offset {start:,}, but {cause} ({first:,} is the first offset there "
+            "is). Nothing was committed. Load what is missing from its own source; then let this load go on from what is there with "
+            "on_deleted='record', which notes the missing offsets in the receipt. To prevent it, raise the topic's retention."
+        )
+
+
 class ReconcileError(RecordError):
     """Two places that must hold the same rows do not."""
 
@@ -163,6 +174,16 @@ class UnstableSourceError(TransientError):
         super().__init__(
             f"{url}: {what}. The load is not complete. Load when fewer rows change, in larger pages, or ask for a span of "
             "time that is over."
+        )
+
+
+class NotProducedError(TransientError):
+    """A window's messages are not all in their topic yet."""
+
+    def __init__(self, *, load: str, found: str) -> None:
+        super().__init__(
+            f"{load} is not produced yet: {found}. A retry finds it once the task that writes the window to Kafka has succeeded; "
+            "let this one depend on it."
         )
 
 
