@@ -107,8 +107,6 @@ def newest_commits(
     what = f"reading the topic {commits_topic!r}"
     with kafka_errors(address=address, what=what):
         admin = AdminClient(dict(client), logger=log)
-        partition = partition_of(dataset, partition_count(admin, commits_topic, address=address))
-        end = _end(admin, commits_topic, partition)
         consumer = Consumer(
             {
                 **client,
@@ -117,11 +115,15 @@ def newest_commits(
                 "isolation.level": "read_committed",
                 "enable.partition.eof": True,
                 "auto.offset.reset": "error",
+                "fetch.wait.max.ms": 10,  # only what is there is read
             },
             logger=log,
         )
         mark = f"{dataset}@".encode()
         try:
+            # asked of the consumer itself, which then knows the leader: half a second less until its first record
+            partition = partition_of(dataset, partition_count(consumer, commits_topic, address=address))
+            end = _end(admin, commits_topic, partition)
             found = _read(
                 consumer, commits_topic, partition, end,
                 wanted=lambda key: key == mark[:-1] or key.startswith(mark), address=address, limit_seconds=limit_seconds,
@@ -138,12 +140,12 @@ def newest_commits(
     )
 
 
-def partition_count(admin: AdminClient, topic: str, *, address: str) -> int:
+def partition_count(asked: AdminClient | Consumer, topic: str, *, address: str) -> int:
     """How many partitions a topic has.
 
     :raises KafkaRefusedError: there is no such topic, or this login may not see it.
     """
-    found = admin.list_topics(topic, timeout=_LIMIT_SECONDS).topics[topic]
+    found = asked.list_topics(topic, timeout=_LIMIT_SECONDS).topics[topic]
     if found.error is not None:
         raise classify(found.error, address=address, what=f"the topic {topic!r}")
     return len(found.partitions)

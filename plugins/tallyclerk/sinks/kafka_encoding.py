@@ -11,7 +11,7 @@ Avro body is a zero byte and the schema's id in the registry, four bytes, big-en
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -48,6 +48,12 @@ class MessageEncoder(Protocol):
         :raises SpecError: the rows are not of the encoder's schema.
         """
 
+    def keys(self, rows: pa.Table) -> pa.ChunkedArray:
+        """The keys alone, for tombstones: the other columns may hold anything.
+
+        :raises RecordError: a row has no key.
+        """
+
 
 class JsonEncoder:
     """One JSON object a message.
@@ -62,6 +68,9 @@ class JsonEncoder:
 
     def encode(self, rows: pa.Table) -> Messages:
         return _encode(rows, self._schema, self._key, encode_objects)
+
+    def keys(self, rows: pa.Table) -> pa.ChunkedArray:
+        return _keys(rows, self._schema, self._key)
 
 
 class AvroEncoder:
@@ -98,6 +107,9 @@ class AvroEncoder:
 
     def encode(self, rows: pa.Table) -> Messages:
         return _encode(rows, self._schema, self._key, lambda batch: encode_rows(batch, header=self._header))
+
+    def keys(self, rows: pa.Table) -> pa.ChunkedArray:
+        return _keys(rows, self._schema, self._key)
 
 
 def value_subject(topic: str) -> str:
@@ -136,15 +148,27 @@ def _encode(
 
     if rows.schema.names != schema.names:
         raise SpecError(f"The rows have the columns {rows.schema.names}, the encoder was made for {schema.names}.")
-    try:
-        # equal types, and which columns may be null is the encoder's to say
-        typed = rows if rows.schema.equals(schema) else rows.cast(schema)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
-        raise RecordError(f"The rows do not fit the encoder's schema: {error}. Nothing was sent.") from error
     keys, values = [], []
-    for batch in typed.to_batches(max_chunksize=CHUNK_ROWS):
-        if not batch.num_rows:
-            continue
+    for batch in _batches(rows, schema):
         keys.append(key_texts(batch, key).cast(pa.binary()))
         values.append(values_of(batch).cast(pa.binary()))
     return Messages(pa.chunked_array(keys, pa.binary()), pa.chunked_array(values, pa.binary()))
+
+
+def _keys(rows: pa.Table, schema: pa.Schema, key: Sequence[str]) -> pa.ChunkedArray:
+    import pyarrow as pa
+
+    own = pa.schema([schema.field(name) for name in key])
+    keys = [key_texts(batch, key).cast(pa.binary()) for batch in _batches(rows.select(list(key)), own)]
+    return pa.chunked_array(keys, pa.binary())
+
+
+def _batches(rows: pa.Table, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """The rows in the encoder's types, a few at a time."""
+    import pyarrow as pa
+
+    try:
+        typed = rows if rows.schema.equals(schema) else rows.cast(schema)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
+        raise RecordError(f"The rows do not fit the encoder's schema: {error}. Nothing was sent.") from error
+    return (batch for batch in typed.to_batches(max_chunksize=CHUNK_ROWS) if batch.num_rows)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -13,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from tallyclerk.core.ledger import Ledger
 from tallyclerk.core.offsets import OFFSETS_KEY, Offsets
 from tallyclerk.core.receipt import Receipt
-from tallyclerk.exceptions import LedgerError, ServiceUnavailableError, SpecError, TerminalError
+from tallyclerk.exceptions import LedgerError, SpecError, TerminalError
 from tallyclerk.sinks.kafka_commits import (
     COMMITS_TOPIC,
     COMPLETE_KEY,
@@ -24,12 +22,13 @@ from tallyclerk.sinks.kafka_commits import (
     require_compacted,
 )
 from tallyclerk.sinks.kafka_delivery import Delivery, flush
-from tallyclerk.sinks.kafka_errors import SERVICE, classify, kafka_errors
+from tallyclerk.sinks.kafka_errors import kafka_errors
+from tallyclerk.sinks.kafka_producer import TransactionalProducer
 from tallyclerk.sinks.quarantine import quarantine_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from confluent_kafka import KafkaError, Producer
+    from confluent_kafka import Producer
 
     from tallyclerk.sinks.kafka_encoding import MessageEncoder
 
@@ -44,18 +43,6 @@ MAX_TRANSACTION_BYTES = 1 << 30
 
 _ENCODED_AT_ONCE = 16_384  # rows, so that only few encoded messages are in memory beside the client's queue
 _REJECTS_KEY = ("dataset", "window")
-_PRODUCER = {
-    "enable.idempotence": True,
-    "acks": "all",
-    # as Java clients place keys, so that a topic of several writers stays partitioned by key
-    "partitioner": "murmur2_random",
-    "compression.type": "lz4",
-    "linger.ms": 20,
-    "queue.buffering.max.messages": 200_000,
-    "queue.buffering.max.kbytes": 131_072,
-    "transaction.timeout.ms": 300_000,
-}
-"""Settings of a producer, unless the client's settings say otherwise."""
 
 
 class KafkaTransactionSink:
@@ -97,11 +84,9 @@ class KafkaTransactionSink:
         self.commits_topic, self.rejects_topic = commits_topic, rejects_topic or f"{topic}.rejected"
         self._client, self._encoder, self._limit = dict(client), encoder, limit_seconds
         self._address = str(client["bootstrap.servers"])
-        self._producer: Producer | None = None
+        self._producer: TransactionalProducer | None = None
         self._commits = Commits(dataset, 0)
         self._restarted: set[str] = set()
-        self._last_error: KafkaError | None = None
-        self._state_unknown = False
 
     @property
     def location(self) -> str:
@@ -118,7 +103,6 @@ class KafkaTransactionSink:
         :raises SpecError: the commits topic is not compacted.
         :raises ServiceUnavailableError: Kafka is away.
         """
-        from confluent_kafka import Producer
         from confluent_kafka.admin import AdminClient
 
         with kafka_errors(address=self._address, what=f"the topics of {self.dataset!r}"):
@@ -126,10 +110,11 @@ class KafkaTransactionSink:
             for topic in (self.topic, self.rejects_topic, self.commits_topic):
                 partition_count(admin, topic, address=self._address)
             require_compacted(admin, self.commits_topic, address=self._address)
-            settings = {**_PRODUCER, **self._client, "transactional.id": self.transactional_id}
-            self._producer = Producer({**settings, "error_cb": self._remember}, logger=log)
+        self._producer = TransactionalProducer(
+            self._client, transactional_id=self.transactional_id, limit_seconds=self._limit
+        )
         try:
-            self._fence_others(self._producer)
+            self._producer.fence_others()
             self._commits = newest_commits(self._client, self.dataset, commits_topic=self.commits_topic)
         except BaseException:
             self.__exit__(None, None, None)
@@ -141,9 +126,7 @@ class KafkaTransactionSink:
     ) -> None:
         producer, self._producer = self._producer, None
         if producer is not None:
-            # nothing is on the way after commit or abort; what a broker that is away left behind must not hold us up
-            producer.purge()
-            producer.poll(0)
+            producer.close()
 
     def progress(self, load: str) -> Receipt | None:
         """The receipt of the load's newest transaction, with ``details["complete"]``; None when it has committed nothing.
@@ -185,7 +168,9 @@ class KafkaTransactionSink:
             itself got lost, all of it; :meth:`progress` of the next attempt knows.
         :raises TerminalError: Kafka or the encoder refused; nothing of this batch is visible.
         """
-        producer = self._usable()
+        if self._producer is None:
+            raise TerminalError("The sink is not open; use it as a context manager.")
+        producer = self._producer.messages
         former = self._former(receipt, rows, tombstones)
         rejected = 0 if rejects is None else rejects.select(["source", "record_number"]).group_by(
             ["source", "record_number"]
@@ -193,7 +178,7 @@ class KafkaTransactionSink:
         dead = 0 if tombstones is None else int(tombstones.true_count)
         _check_growth(receipt, former.ledger if former else Ledger(), written=rows.num_rows - dead, rejected=rejected)
         details = former.details if former else {}
-        with self._transaction(producer, receipt.load):
+        with self._producer.transaction(receipt.load):
             sent = self._send(producer, receipt.load, rows, rejects, tombstones)
             offsets = Offsets.from_dict(details[OFFSETS_KEY]).joined(sent.offsets) if former else sent.offsets
             signed = replace(
@@ -251,92 +236,15 @@ class KafkaTransactionSink:
 
         delivery = Delivery(producer, topic=self.topic, address=self._address, load=load)
         for start in range(0, rows.num_rows, _ENCODED_AT_ONCE):
-            messages = self._encoder.encode(rows.slice(start, _ENCODED_AT_ONCE))
-            values = messages.values.to_pylist()
-            if tombstones is not None:
-                dead = tombstones.slice(start, _ENCODED_AT_ONCE).to_pylist()
-                values = [None if gone else value for value, gone in zip(values, dead, strict=True)]
-            delivery.send(zip(messages.keys.to_pylist(), values, strict=True))
+            part = rows.slice(start, _ENCODED_AT_ONCE)
+            dead = None if tombstones is None else tombstones.slice(start, _ENCODED_AT_ONCE)
+            delivery.send(_messages(self._encoder, part, dead))
         aside = Delivery(producer, topic=self.rejects_topic, address=self._address, load=load)
         if rejects is not None and rejects.num_rows:
             messages = JsonEncoder(quarantine_schema(), _REJECTS_KEY).encode(rejects)
             aside.send(zip(messages.keys.to_pylist(), messages.values.to_pylist(), strict=True))
         flush(producer, [delivery, aside], limit_seconds=self._limit, address=self._address)
         return delivery
-
-    @contextmanager
-    def _transaction(self, producer: Producer, load: str) -> Iterator[None]:
-        """Commit at the end, abort on any error."""
-        with kafka_errors(address=self._address, what="to begin a transaction", load=load):
-            producer.begin_transaction()
-        try:
-            yield
-            self._commit(producer, load)
-        except BaseException:
-            if not self._state_unknown:
-                self._abort(producer, load)
-            raise
-
-    def _commit(self, producer: Producer, load: str) -> None:
-        from confluent_kafka import KafkaException
-
-        deadline = time.monotonic() + self._limit
-        while True:
-            try:
-                producer.commit_transaction(self._limit)
-                return
-            except KafkaException as error:
-                found: KafkaError = error.args[0]
-                if found.retriable() and time.monotonic() < deadline:
-                    continue  # the client goes on where it was
-                # it may have been committed: an abort now would ask for the opposite
-                self._state_unknown = found.retriable()
-                raise classify(error, address=self._address, what="to commit a transaction", load=load) from error
-
-    def _abort(self, producer: Producer, load: str) -> None:
-        """A transaction that cannot be aborted stays invisible, and the broker ends it when its time is up."""
-        from confluent_kafka import KafkaException
-
-        try:
-            producer.abort_transaction(min(self._limit, 30.0))
-        except KafkaException as error:
-            self._state_unknown = True
-            log.warning(
-                "%s: the transaction could not be aborted, readers wait for its end: %s", load, error.args[0].str()
-            )
-
-    def _fence_others(self, producer: Producer) -> None:
-        from confluent_kafka import KafkaException
-
-        deadline = time.monotonic() + self._limit
-        while True:
-            try:
-                producer.init_transactions(min(self._limit, 30.0))
-                return
-            except KafkaException as error:
-                producer.poll(0)
-                ours = classify(error, address=self._address, what=f"the transactional id {self.transactional_id!r}")
-                if self._last_error is not None and isinstance(ours, ServiceUnavailableError):
-                    # a refused login shows only as time running out
-                    reason = classify(self._last_error, address=self._address, what="the connection")
-                    if not isinstance(reason, ServiceUnavailableError):
-                        raise reason from error
-                if not error.args[0].retriable() or time.monotonic() > deadline:
-                    raise ours from error
-
-    def _usable(self) -> Producer:
-        if self._producer is None:
-            raise TerminalError("The sink is not open; use it as a context manager.")
-        if self._state_unknown:
-            raise ServiceUnavailableError(
-                service=SERVICE,
-                address=self._address,
-                cause="the former transaction's end is not known; open a new sink",
-            )
-        return self._producer
-
-    def _remember(self, error: KafkaError) -> None:
-        self._last_error = error
 
     def _remember_commit(self, signed: Receipt, cursor: Mapping[str, Any]) -> None:
         self._restarted.discard(signed.load)
@@ -348,6 +256,20 @@ class KafkaTransactionSink:
         if rejects is not None and rejects.num_rows:
             return f"kafka://{self._address}/{self.rejects_topic}"
         return former.quarantine if former else ""
+
+
+def _messages(
+    encoder: MessageEncoder, rows: pa.Table, tombstones: pa.BooleanArray | None
+) -> Iterator[tuple[bytes, bytes | None]]:
+    """Keys and values in the rows' order; a tombstone's other columns are not looked at."""
+    import pyarrow.compute as pc
+
+    if tombstones is None or not pc.any(tombstones).as_py():
+        messages = encoder.encode(rows)
+        return zip(messages.keys.to_pylist(), messages.values.to_pylist(), strict=True)
+    living = iter(encoder.encode(rows.filter(pc.invert(tombstones))).values.to_pylist())
+    keys = encoder.keys(rows).to_pylist()
+    return ((key, None if dead else next(living)) for key, dead in zip(keys, tombstones.to_pylist(), strict=True))
 
 
 def _check_growth(receipt: Receipt, former: Ledger, *, written: int, rejected: int) -> None:

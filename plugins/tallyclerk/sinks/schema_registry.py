@@ -23,7 +23,7 @@ class SchemaRegistry:
     """Avro schemas by subject and id. Safe to use again after an error.
 
     :param url: e.g. ``http://127.0.0.1:8181/apis/ccompat/v7``.
-    :param auth: login and password, for basic authentication.
+    :param auth: login and password, for basic authentication; those of the URL when None. No message repeats them.
     :param verify: False, or the path of a certificate authority, as httpx takes it.
     :raises ServiceUnavailableError: (every call) no answer, or one that says to come back.
     :raises SpecError: (every call) refused login, or a schema that the registry cannot read.
@@ -40,7 +40,11 @@ class SchemaRegistry:
     ) -> None:
         import httpx
 
-        self.url = url.rstrip("/")
+        address = httpx.URL(url.rstrip("/"))
+        if address.userinfo:
+            auth = auth or (address.username, address.password)
+            address = address.copy_with(userinfo=b"")
+        self.url = str(address)
         self._client = httpx.Client(
             base_url=self.url,
             auth=auth,
@@ -72,12 +76,17 @@ class SchemaRegistry:
         return None if answer is None else int(answer["id"])
 
     def incompatibility(self, subject: str, schema: Mapping[str, Any]) -> str | None:
-        """Why the subject's rule would refuse the schema, in the registry's words; None when it would not."""
+        """Why the subject's rule would refuse the schema; None when it would not.
+
+        Confluent's registry gives reasons. Apicurio's gives none before a registration: then the differences to the newest
+        schema are told.
+        """
         path = f"/compatibility/subjects/{quote(subject, safe='')}/versions/latest?verbose=true"
         answer = self._call("POST", path, schema)
         if answer is None or answer["is_compatible"]:
             return None
-        return "; ".join(map(str, answer.get("messages") or ())) or "it gives no reason"
+        reasons = [str(reason) for reason in answer.get("messages") or ()]
+        return "; ".join(reasons or _differences(self.latest(subject) or {}, schema))
 
     def register(self, subject: str, schema: Mapping[str, Any]) -> int:
         """Register, or find what is registered already.
@@ -150,6 +159,24 @@ def schema_id_for(registry: SchemaRegistry, subject: str, schema: Mapping[str, A
             "(`ensure_subject`), or pass register='if_compatible'; nothing was sent."
         )
     return registry.register(subject, schema)
+
+
+def _differences(former: Mapping[str, Any], schema: Mapping[str, Any]) -> list[str]:
+    old = {field["name"]: field for field in former.get("fields", ())}
+    new = {field["name"]: field for field in schema.get("fields", ())}
+    found = [f"the registered {name!r} is missing" for name in old if name not in new]
+    for name, field in new.items():
+        if name not in old and "default" not in field:
+            found.append(f"{name!r} is new and has no default")
+        elif name in old and old[name]["type"] != field["type"]:
+            found.append(f"{name!r} was {json.dumps(old[name]['type'])} and is {json.dumps(field['type'])}")
+    if _full_name(former) != _full_name(schema):
+        found.append(f"the record was called {_full_name(former)} and is called {_full_name(schema)}")
+    return found or ["the registry gives no reason"]
+
+
+def _full_name(schema: Mapping[str, Any]) -> str:
+    return ".".join(filter(None, (schema.get("namespace"), schema.get("name"))))
 
 
 def _message(text: str) -> str:
