@@ -48,6 +48,17 @@ class IncompatibleSchemaError(SpecError):
         )
 
 
+class ConnectorRefusedError(SpecError):
+    """Kafka Connect, or we, refuse a connector's configuration."""
+
+    def __init__(self, *, connector: str, findings: Sequence[str]) -> None:
+        self.findings = tuple(findings)
+        listed = "\n".join(f"  {line}" for line in self.findings)
+        super().__init__(
+            f"The configuration of connector {connector!r} is refused; what runs was left as it is. Correct it and run again:\n{listed}"
+        )
+
+
 class RecordError(TerminalError):
     """The data does not fit, so that nothing of it was committed."""
 
@@ -143,6 +154,38 @@ class SparkJobError(TerminalError):
         super().__init__(f"The Spark application {application} refused its work: {told}")
 
 
+class ConnectorFailedError(TerminalError):
+    """A connector or a task of it fails however often it is restarted."""
+
+    def __init__(self, *, connector: str, restarts: int, failures: Sequence[str]) -> None:
+        listed = "\n".join(f"  {line}" for line in failures)
+        super().__init__(
+            f"Connector {connector!r} still fails after {restarts} restart{'s' if restarts != 1 else ''}. Its offsets are kept: "
+            f"remove the cause and run again, it goes on from there.\n{listed}"
+        )
+
+
+class SlotLostError(TerminalError):
+    """A replication slot no longer has the changes that come next: some are lost to whoever followed it."""
+
+    def __init__(self, *, slot: str, cause: str) -> None:
+        super().__init__(
+            f"The slot {slot} cannot be followed any further: {cause}. Changes may have been missed. Run the task once with the "
+            'conf {"begin_anew": true}: it makes a new slot and sends every row again as a read one; deletions in between stay unseen.'
+        )
+
+
+class SlotBudgetError(TerminalError):
+    """A replication slot keeps more of the log than it may."""
+
+    def __init__(self, *, slot: str, retained_bytes: int, limit_bytes: int) -> None:
+        super().__init__(
+            f"The slot {slot} keeps {retained_bytes:,} bytes of the database's log, more than the {limit_bytes:,} allowed, although all "
+            "changes up to now were sent. A transaction that was open all the time holds it back: see pg_stat_activity (xact_start) "
+            "and pg_prepared_xacts, and end it. If the disk cannot wait, drop the slot; the next run then has to begin anew."
+        )
+
+
 class TransientError(TallyclerkError):
     """A retry may help: the load is idempotent, so repeating it is safe."""
 
@@ -203,4 +246,24 @@ class SparkApplicationLostError(TransientError):
         super().__init__(
             f"The Spark application {application} ended with exit code {exit_code} before it could say whether its work is "
             f"done. It is idempotent: the retry replaces whatever was committed. Last words:\n{told}"
+        )
+
+
+class ConnectorNotReadyError(TransientError):
+    """A connector did not reach its declared state in time."""
+
+    def __init__(self, *, connector: str, wanted: str, found: str, limit_seconds: float) -> None:
+        super().__init__(
+            f"Connector {connector!r} should be {wanted} and after {limit_seconds:.0f} s is not: {found}. A retry waits on; "
+            "if it stays so, see the worker's log."
+        )
+
+
+class SlotInUseError(TransientError):
+    """A replication slot cannot be dropped while somebody reads from it."""
+
+    def __init__(self, *, slot: str, pid: int | None) -> None:
+        super().__init__(
+            f"The replication slot {slot!r} is still read by the server process {pid}. Nothing was dropped; end that reader, a "
+            "retry then drops slot and offsets together."
         )
