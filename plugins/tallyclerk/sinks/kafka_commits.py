@@ -130,7 +130,7 @@ def newest_commits(
             )  # fmt: skip
         finally:
             consumer.close()
-    position = json.loads(found.pop(dataset.encode(), None) or b"{}")
+    position = json.loads(found.pop(dataset.encode(), b"{}"))
     return Commits(
         dataset,
         partition,

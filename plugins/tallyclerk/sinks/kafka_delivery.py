@@ -95,6 +95,7 @@ class Delivery:
             return
         self.acked += 1
         partition, offset = message.partition(), message.offset()
+        assert partition is not None and offset is not None  # noqa: PT018 - an acknowledged message has both
         span = self._ranges.get(partition)
         if span is None:
             self._ranges[partition] = [offset, offset]

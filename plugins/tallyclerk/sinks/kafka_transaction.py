@@ -172,11 +172,12 @@ class KafkaTransactionSink:
             raise TerminalError("The sink is not open; use it as a context manager.")
         producer = self._producer.messages
         former = self._former(receipt, rows, tombstones)
-        rejected = 0 if rejects is None else rejects.select(["source", "record_number"]).group_by(
-            ["source", "record_number"]
-        ).aggregate([]).num_rows  # fmt: skip
-        dead = 0 if tombstones is None else int(tombstones.true_count)
-        _check_growth(receipt, former.ledger if former else Ledger(), written=rows.num_rows - dead, rejected=rejected)
+        _check_growth(
+            receipt,
+            former.ledger if former else Ledger(),
+            written=rows.num_rows - (0 if tombstones is None else tombstones.to_pylist().count(True)),
+            rejected=0 if rejects is None else rejects.group_by(["source", "record_number"]).aggregate([]).num_rows,
+        )
         details = former.details if former else {}
         with self._producer.transaction(receipt.load):
             sent = self._send(producer, receipt.load, rows, rejects, tombstones)
