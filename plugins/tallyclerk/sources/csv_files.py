@@ -86,7 +86,7 @@ class CsvFiles:
         return found
 
     def fingerprint(self, window: Window) -> str:
-        return self._fingerprint([(path.name, file_digest(path)) for path in self.files(window)])
+        return self.fingerprint_of([(path.name, file_digest(path)) for path in self.files(window)])
 
     def extract(self, window: Window, directory: Path) -> Extract:
         """Spool the window; see :class:`~tallyclerk.core.extract.Source`.
@@ -130,10 +130,11 @@ class CsvFiles:
                 contract_version=self.contract.version,
             ),
             sources=tuple(result.facts(warnings) for result in results),
-            fingerprint=self._fingerprint([(Path(file.uri).name, file.sha256) for file in landed]),
+            fingerprint=self.fingerprint_of([(Path(file.uri).name, file.sha256) for file in landed]),
         )
 
-    def _fingerprint(self, digests: Sequence[tuple[str, str]]) -> str:
+    def fingerprint_of(self, digests: Sequence[tuple[str, str]]) -> str:
+        """The load's fingerprint, from the name and SHA-256 of each file; the same whichever engine reads them."""
         decides = {
             "files": list(digests),
             "contract": self.contract.fingerprint,

@@ -84,21 +84,29 @@ def batch_session(
 
 
 @pytest.fixture
-def submit(spark_environment: dict[str, str]) -> Callable[..., subprocess.Popen[str]]:
-    """Start spark-submit of one of the jobs."""
+def submit(spark_environment: dict[str, str]) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start spark-submit of one of the jobs; what a failed test left running is ended."""
+    started: list[subprocess.Popen[str]] = []
 
     def start(job: str, *arguments: str, master: str = LOCAL) -> subprocess.Popen[str]:
         program = Path(spark_environment["SPARK_HOME"]) / "bin" / "spark-submit"
         environment = {key: value for key, value in spark_environment.items() if key != "PYTHONPATH"}
-        return subprocess.Popen(
-            [str(program), "--master", master, str(ROOT / "spark_jobs" / job), *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment,
+        started.append(
+            subprocess.Popen(
+                [str(program), "--master", master, str(ROOT / "spark_jobs" / job), *arguments],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env=environment,
+            )
         )
+        return started[-1]
 
-    return start
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
 
 
 def receipts_of(stdout: str) -> list[dict[str, Any]]:
