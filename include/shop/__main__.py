@@ -68,11 +68,17 @@ def _seed(options: argparse.Namespace) -> None:
             seconds=round(perf_counter() - start, 1),
         )
     if options.only != "sales":
-        from include.shop import customers
+        from include.shop import change_capture, customers
 
         start = perf_counter()
         seeded = customers.seed_customers(environment.database_conninfo(), days)
-        _answer(table="public.customers", **asdict(seeded), seconds=round(perf_counter() - start, 1))
+        published = change_capture.publish_changes(environment.database_conninfo())
+        _answer(
+            table="public.customers",
+            **asdict(seeded),
+            publication="made" if published else "kept",
+            seconds=round(perf_counter() - start, 1),
+        )
 
 
 def _totals(options: argparse.Namespace) -> None:
