@@ -128,8 +128,9 @@ class OffsetsDeletedError(RecordError):
     def __init__(self, *, topic: str, partition: int, start: int, first: int, cause: str) -> None:
         super().__init__(
             f"{topic}[{partition}]: the load has to go on from offset {start:,}, but {cause} ({first:,} is the first offset there "
-            "is). Nothing was committed. Load what is missing from its own source; then let this load go on from what is there with "
-            "on_deleted='record', which notes the missing offsets in the receipt. To prevent it, raise the topic's retention."
+            "is). Nothing was committed. A window: write it to Kafka again. A stream: load what is missing from its own source, then let "
+            "this load go on from what is there with on_deleted='record', which notes the missing offsets in the receipt. To "
+            "prevent it, raise the topic's retention."
         )
 
 

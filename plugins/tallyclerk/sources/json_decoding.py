@@ -186,8 +186,8 @@ def _python_value(value: Any, target: pa.DataType, *, is_uuid: bool) -> Any:
     if kinds.is_floating(target):
         if isinstance(value, str):
             return _NOT_NUMBERS.get(value)
-        number = float(value) if isinstance(value, Decimal) or type(value) is int else math.nan
-        return number if math.isfinite(number) else None
+        double = float(value) if isinstance(value, Decimal) or type(value) is int else math.nan
+        return double if math.isfinite(double) else None
     if not isinstance(value, str) or not _is_text(value):
         return None
     if kinds.is_binary(target):
