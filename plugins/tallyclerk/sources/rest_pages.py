@@ -120,6 +120,16 @@ class RestPages:
         self._reader = RowReader(self.contract)
         self._limit = self.page_size or dialect.page_size
 
+    @property
+    def schema(self) -> pa.Schema:
+        """Of the pages' rows: the contract's, derived columns included."""
+        return self._reader.schema
+
+    @property
+    def url(self) -> str:
+        """The endpoint, without parameters."""
+        return self.client.address(self.endpoint)
+
     def span(self, since: datetime | None, until: datetime | None) -> dict[str, str | int]:
         """The parameters of a half-open span of time, as far as the API has any (UTC, ISO 8601)."""
         named = ((self._dialect.since, since), (self._dialect.until, until))

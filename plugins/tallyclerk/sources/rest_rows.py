@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tallyclerk.contracts.model import Column, Contract, Rule
 from tallyclerk.contracts.physical_types import lookup, spell
 from tallyclerk.contracts.projections import arrow_schema, duckdb_output, quoted
-from tallyclerk.sources.csv_query import literal
+from tallyclerk.contracts.row_rules import text_literal
 
 if TYPE_CHECKING:
     import duckdb
@@ -288,7 +288,7 @@ def _cast(column: Column) -> str:
     if column.kind == "bytes":
         return f"TRY(from_base64({name}))"
     if column.text_format:
-        return f"TRY_CAST(try_strptime({name}, {literal(column.text_format)}) AS {duckdb_type})"
+        return f"TRY_CAST(try_strptime({name}, {text_literal(column.text_format)}) AS {duckdb_type})"
     if column.kind == "timestamp":
         return f"TRY_CAST({name} AS TIMESTAMP WITH TIME ZONE) AT TIME ZONE 'UTC'"
     return f"TRY_CAST({name} AS {duckdb_type})"
@@ -312,12 +312,12 @@ def _misfit(column: Column) -> str:
             form = _ISO_TIME
         case _:
             form = ".*"
-    return f"{text} IS NOT NULL AND ({value} IS NULL OR NOT regexp_full_match({text}, {literal(form)}))"
+    return f"{text} IS NOT NULL AND ({value} IS NULL OR NOT regexp_full_match({text}, {text_literal(form)}))"
 
 
 def _problem(column: str, reason: str, violation: str, value: str, message: str) -> str:
     shown = f"coalesce('''' || left({value}, {_LONGEST_SHOWN}) || ''' ', '')"
     return (
-        f"CASE WHEN {violation} THEN {{'column': {literal(column)}, 'reason': {literal(reason)}, "
-        f"'detail': {shown} || {literal(message)}}} END"
+        f"CASE WHEN {violation} THEN {{'column': {text_literal(column)}, 'reason': {text_literal(reason)}, "
+        f"'detail': {shown} || {text_literal(message)}}} END"
     )
