@@ -72,7 +72,7 @@ def describe(connection: psycopg.Connection, relation: Relation, names: Sequence
     except psycopg.errors.UndefinedTable as error:
         if relation.table is None:
             raise
-        raise SpecError(f"There is no table {relation.table}. {near(relation.table, _tables(connection))}") from error
+        raise SpecError(f"There is no table {relation.table}. {near(relation.table, tables_of(connection))}") from error
     except psycopg.errors.UndefinedColumn as error:
         if names is None:
             raise
@@ -146,7 +146,7 @@ def check_time_zone(name: str) -> None:
         raise SpecError(f"{name!r} is not a time zone; write it as in Europe/Berlin, or UTC.") from None
 
 
-def _tables(connection: psycopg.Connection) -> list[str]:
+def tables_of(connection: psycopg.Connection) -> list[str]:
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT nspname || '.' || relname FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace "
