@@ -117,7 +117,8 @@ def flatten(blocks: Sequence[Block], rows: int) -> pa.BinaryArray:
     import numpy as np
     import pyarrow as pa
 
-    data = np.concatenate([block.data for block in blocks], axis=1)
+    # of broadcast blocks alone, concatenate makes a matrix column by column
+    data = np.ascontiguousarray(np.concatenate([block.data for block in blocks], axis=1))
     if all(block.used is None for block in blocks):
         offsets = np.arange(rows + 1, dtype=np.int32) * np.int32(data.shape[1])
         return pa.BinaryArray.from_buffers(pa.binary(), rows, [None, pa.py_buffer(offsets), pa.py_buffer(data)])

@@ -35,6 +35,8 @@ COMPLETE_KEY = "complete"
 """In ``Receipt.details``: whether the load is finished, or goes on from the receipt's cursor."""
 
 _LIMIT_SECONDS = 60.0
+_PROPAGATION_SECONDS = 3.0
+"""A topic that was just made is not known to each broker at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,10 +147,14 @@ def partition_count(asked: AdminClient | Consumer, topic: str, *, address: str) 
 
     :raises KafkaRefusedError: there is no such topic, or this login may not see it.
     """
-    found = asked.list_topics(topic, timeout=_LIMIT_SECONDS).topics[topic]
-    if found.error is not None:
-        raise classify(found.error, address=address, what=f"the topic {topic!r}")
-    return len(found.partitions)
+    deadline = time.monotonic() + _PROPAGATION_SECONDS
+    while True:
+        found = asked.list_topics(topic, timeout=_LIMIT_SECONDS).topics[topic]
+        if found.error is None:
+            return len(found.partitions)
+        if time.monotonic() > deadline:
+            raise classify(found.error, address=address, what=f"the topic {topic!r}")
+        time.sleep(0.1)
 
 
 def require_compacted(admin: AdminClient, topic: str, *, address: str) -> None:

@@ -9,12 +9,12 @@ then nobody has counted what arrived, nor where.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from tallyclerk.core.offsets import Offsets
 from tallyclerk.exceptions import LedgerError, ServiceUnavailableError
-from tallyclerk.sinks.kafka_errors import SERVICE, classify
+from tallyclerk.sinks.kafka_errors import SERVICE, classify, kafka_errors
 
 if TYPE_CHECKING:
     from confluent_kafka import KafkaError, Message, Producer
@@ -58,16 +58,23 @@ class Delivery:
                     produce(self._topic, value, key, partition, on_delivery=reported)
                     break
                 except BufferError:
-                    self._producer.poll(_ROOM_SECONDS)
-                    self.check()
+                    self.serve(_ROOM_SECONDS)
                 except KafkaException as error:
                     what = f"a message of {len(value or b''):,} bytes to the topic {self._topic!r}"
                     raise classify(error, address=self._address, what=what, load=self._load) from error
             count += 1
             if count % _POLL_EVERY == 0:
-                self._producer.poll(0)
-                self.check()
+                self.serve(0)
         self.sent += count
+
+    def serve(self, seconds: float) -> None:
+        """Take delivery reports, waiting at most ``seconds`` for the first.
+
+        :raises TallyclerkError: a message was not delivered, or this producer is fenced.
+        """
+        with kafka_errors(address=self._address, what=f"messages to the topic {self._topic!r}", load=self._load):
+            self._producer.poll(seconds)
+        self.check()
 
     def check(self) -> None:
         """:raises TallyclerkError: a message was not delivered."""
@@ -103,21 +110,22 @@ class Delivery:
             span[1] = offset
 
 
-def flush(producer: Producer, deliveries: Iterable[Delivery], *, limit_seconds: float, address: str) -> None:
-    """Wait until every message is acknowledged. ``flush(timeout)`` alone may return with messages left.
+def flush(producer: Producer, deliveries: Sequence[Delivery], *, limit_seconds: float, address: str) -> None:
+    """Wait until every message is acknowledged.
+
+    Not by ``Producer.flush``: that may return with messages left, and loses the exception of a fenced producer.
 
     :raises TallyclerkError: a message was not delivered, or not within ``limit_seconds``.
     """
-    listed = list(deliveries)
     deadline = time.monotonic() + limit_seconds
-    while left := producer.flush(1.0):
-        for delivery in listed:
-            delivery.check()
+    while left := len(producer):
+        for delivery in deliveries:
+            delivery.serve(_ROOM_SECONDS / len(deliveries))
         if time.monotonic() > deadline:
             raise ServiceUnavailableError(
                 service=SERVICE,
                 address=address,
                 cause=f"{left:,} messages are not acknowledged after {limit_seconds:.0f} s",
             )
-    for delivery in listed:
+    for delivery in deliveries:
         delivery.require_all()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from tallyclerk.exceptions import ServiceUnavailableError
+from tallyclerk.exceptions import ConcurrentLoadError, ServiceUnavailableError, TallyclerkError
 from tallyclerk.sinks.kafka_errors import SERVICE, classify, kafka_errors
 
 if TYPE_CHECKING:
@@ -65,7 +65,8 @@ class TransactionalProducer:
                 self.messages.init_transactions(min(self._limit, _STEP_SECONDS))
                 return
             except KafkaException as error:
-                self.messages.poll(0)
+                with suppress(KafkaException):
+                    self.messages.poll(0)  # for _remember
                 ours = classify(error, address=self._address, what=f"the transactional id {self._id!r}")
                 if self._last_error is not None and isinstance(ours, ServiceUnavailableError):
                     # a refused login shows only as time running out
@@ -93,15 +94,18 @@ class TransactionalProducer:
         try:
             yield
             self._commit(load)
-        except BaseException:
-            if not self._end_unknown:
-                self._abort(load)
+        except BaseException as error:
+            if not self._end_unknown and isinstance(reason := self._abort(load), ConcurrentLoadError):
+                raise reason from error  # a fenced producer's other calls only say "fatal"
             raise
 
     def close(self) -> None:
         """After commit or abort nothing is on the way; what a broker that is away left behind must not hold us up."""
+        from confluent_kafka import KafkaException
+
         self.messages.purge()
-        self.messages.poll(0)
+        with suppress(KafkaException):  # a fenced producer says so once more
+            self.messages.poll(0)
 
     def _commit(self, load: str) -> None:
         from confluent_kafka import KafkaException
@@ -119,8 +123,11 @@ class TransactionalProducer:
                 self._end_unknown = found.retriable()
                 raise classify(error, address=self._address, what="to commit a transaction", load=load) from error
 
-    def _abort(self, load: str) -> None:
-        """A transaction that cannot be aborted stays invisible; the next attempt ends it, or the broker when its time is up."""
+    def _abort(self, load: str) -> TallyclerkError | None:
+        """Abort, or say why that was not possible.
+
+        A transaction that is not aborted stays invisible: the next attempt ends it, or the broker when its time is up.
+        """
         from confluent_kafka import KafkaException
 
         try:
@@ -128,6 +135,8 @@ class TransactionalProducer:
         except KafkaException as error:
             self._end_unknown = True
             log.warning("%s: the transaction is not aborted yet: %s", load, error.args[0].str())
+            return classify(error, address=self._address, what="to abort a transaction", load=load)
+        return None
 
     def _remember(self, error: KafkaError) -> None:
         self._last_error = error

@@ -209,3 +209,13 @@ def test_nothing_comes_out_when_no_row_goes_in() -> None:
     messages = JsonEncoder(SCHEMA, ["big_required"]).encode(SCHEMA.empty_table())
     assert len(messages) == 0
     assert messages.values.to_pylist() == []
+
+
+def test_each_message_begins_with_the_header_when_there_is_one() -> None:
+    schema = pa.schema([pa.field("a", pa.string(), nullable=False), ("b", pa.int32())])
+    rows = pa.table({"a": ["x", "y", "zz"], "b": [1, None, -2]}, schema=schema)
+    (batch,) = rows.to_batches()
+    bodies = encode_rows(batch).to_pylist()
+    assert encode_rows(batch, header=b"\0\0\0\0*").to_pylist() == [b"\0\0\0\0*" + body for body in bodies]
+    (constants,) = pa.table({"a": ["x"] * 3, "b": [1] * 3}, schema=schema).to_batches()
+    assert encode_rows(constants, header=b"\0\0\0\0*").to_pylist() == [b"\0\0\0\0*\2x\2\2"] * 3
