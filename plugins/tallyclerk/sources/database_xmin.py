@@ -107,11 +107,18 @@ class QueryChanges:
             contract_version=self.contract.version,
         )  # fmt: skip
         with database_errors(address, relation=self.table), open_snapshot(self.uri) as snapshot:
+            plans = [*plan_rows(snapshot, relation, self.contract, time_zone=self.time_zone), _xmin_plan()]
+            _refuse_views(snapshot, relation)
             span = TransactionSpan.of(snapshot.transactions)
             server = ServerIdentity.of(snapshot.connection)
             run = self._plan(snapshot, relation, span, server, cursor)
-            plans = [*plan_rows(snapshot, relation, self.contract, time_zone=self.time_zone), _xmin_plan()]
-            facts: dict[str, Any] = {"uri": source, "method": METHOD, "snapshot": snapshot.transactions, "records": 0, "blind": BLIND}
+            facts: dict[str, Any] = {
+                "uri": source,
+                "method": METHOD,
+                "snapshot": snapshot.transactions,
+                "records": 0,
+                "blind": BLIND,
+            }
             if run.anew:
                 log.warning("%s: every row is read again: %s", source, run.anew)
                 facts["begun_anew"] = run.anew
@@ -184,6 +191,14 @@ class _RunPlan:
     seen: str = ""
     horizon: int = 0
     anew: str | None = None
+
+
+def _refuse_views(snapshot: Snapshot, relation: Relation) -> None:
+    row = snapshot.connection.execute(
+        "SELECT relkind::text FROM pg_class WHERE oid = %s::regclass", [relation.from_sql]
+    )
+    if row.fetchone() not in (("r",), ("p",), ("m",)):
+        raise SpecError(f"{relation.name} is no table; a view has no xmin. Capture the tables it is made of.")
 
 
 def _xmin_plan() -> ColumnPlan:
