@@ -15,11 +15,22 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import pyarrow as pa
 import pytest
 from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from stack.settings import ROOT
-from tallyclerk.exceptions import OffsetsDeletedError, SpecError, TooManyRejectsError
+from tallyclerk.contracts import load_contract
+from tallyclerk.contracts.avro_projection import avro_schema
+from tallyclerk.contracts.projections import arrow_schema
+from tallyclerk.core.ledger import Ledger
+from tallyclerk.core.receipt import Receipt
+from tallyclerk.exceptions import NotProducedError, OffsetsDeletedError, ReconcileError, SpecError, TooManyRejectsError
+from tallyclerk.sinks.kafka_encoding import AvroEncoder
+from tallyclerk.sinks.kafka_transaction import KafkaTransactionSink
+from tallyclerk.sinks.quarantine import quarantine_schema
+from tallyclerk.sinks.schema_registry import SchemaRegistry
 from tests.integration.kafka import lake_case
 from tests.integration.kafka.lake_case import AVRO, DAY, LakeCase, arguments, connections, framed, row, rows_framed
 from tests.running import RunTask
@@ -208,7 +219,6 @@ def test_a_range_is_loaded_again_in_place_of_the_loads_in_it(case: LakeCase, run
 
 
 def test_all_changes_land_with_their_offsets_when_a_topic_carries_changes(case: LakeCase, run_task: RunTask) -> None:
-    from tallyclerk.contracts import load_contract
     from tallyclerk.contracts.avro_projection import avro_schema_of
     from tallyclerk.contracts.changes import change_schema
 
@@ -284,3 +294,95 @@ def test_a_windows_day_holds_a_stated_range_when_loaded_again(case: LakeCase, ru
     assert len({receipt["fingerprint"] for receipt in receipts}) == 1
     assert case.ids() == list(range(5, 15))
     assert {(found["year"], found["month"], found["day"]) for found in case.rows()} == {(2026, 3, 10)}
+
+
+class Writer:
+    """Writes windows of the case's contract as our own loads to Kafka do."""
+
+    def __init__(self, case: LakeCase) -> None:
+        case.create(f"{case.name}.rejected", f"{case.name}.commits")
+        (future,) = case.admin.incremental_alter_configs(
+            [
+                ConfigResource(
+                    ResourceType.TOPIC, f"{case.name}.commits",
+                    incremental_configs=[
+                        ConfigEntry("cleanup.policy", "compact", incremental_operation=AlterConfigOpType.SET)
+                    ],
+                )
+            ]
+        ).values()  # fmt: skip
+        future.result(120)
+        self.case, self.contract = case, load_contract(case.contract)
+
+    def write(self, numbers: range, *, window: str = "2026-03-10", complete: bool = True, rejected: int = 0) -> None:
+        schema = arrow_schema(self.contract)
+        rows = pa.Table.from_pylist([{**row(number), "event_day": DAY.date()} for number in numbers], schema=schema)
+        told = {"dataset": self.case.name, "window": window, "source": "https://shop/products?page=1", "reason": "type"}
+        rejects = [{**told, "record_number": number, "rejected_at": DAY} for number in range(rejected)]
+        registry = SchemaRegistry(lake_case.registry_url())
+        encoder = AvroEncoder(
+            schema, ["id"], registry=registry, topic=self.case.name, avro=avro_schema(self.contract), register="if_compatible",
+        )  # fmt: skip
+        with KafkaTransactionSink(
+            client={"bootstrap.servers": lake_case.bootstrap_servers()}, topic=self.case.name, dataset=self.case.name,
+            encoder=encoder, commits_topic=f"{self.case.name}.commits",
+        ) as sink:  # fmt: skip
+            former = sink.progress(f"{self.case.name}@{window}")
+            counts = Ledger(read=len(numbers) + rejected, written=len(numbers), rejected=rejected)
+            receipt = Receipt(
+                dataset=self.case.name,
+                window=window,
+                location="",
+                ledger=counts + (former.ledger if former else Ledger()),
+            )
+            sink.commit(
+                rows, receipt, complete=complete,
+                rejects=pa.Table.from_pylist(rejects, schema=quarantine_schema()) if rejects else None,
+            )  # fmt: skip
+        registry.close()
+
+
+def test_a_window_holds_what_its_writer_recorded_once_that_is_complete(case: LakeCase, run_task: RunTask) -> None:
+    writer, window = Writer(case), {"conf": {"date": "2026-03-10"}}
+    task = {"bounded_by": "window"}
+    with pytest.raises(NotProducedError, match="has committed nothing"):
+        run_task(case.task(**task), **window)
+    writer.write(range(50), window="2026-03-09")
+    writer.write(range(100, 120), complete=False)
+    with pytest.raises(NotProducedError, match="20 rows and is not at the end"):
+        run_task(case.task(**task), **window)
+    writer.write(range(120, 200))
+    writer.write(range(500, 510), window="2026-03-11")
+    first = run_task(case.task(**task), **window).value
+    assert ledger(first) == (100, 100, 0, 0)
+    assert run_task(case.task(**task), **window).value == {**first, "repeated": True}
+    again = run_task(case.task(**task, reload=True), **window).value
+    assert (again["fingerprint"], again["version"]) == (first["fingerprint"], first["version"] + 1)
+    assert case.ids() == list(range(100, 200))
+
+
+def test_a_window_is_refused_when_other_messages_lie_in_its_range(case: LakeCase, run_task: RunTask) -> None:
+    writer = Writer(case)
+    writer.write(range(20), complete=False)
+    case.send([b"somebody else's"] * 3)
+    writer.write(range(20, 40))
+    with pytest.raises(ReconcileError, match=r"counted 40 messages, and the range .* holds 43"):
+        run_task(case.task(bounded_by="window"), conf={"date": "2026-03-10"})
+
+
+def test_what_the_writer_rejected_is_in_quarantine_once_whoever_drains_it(case: LakeCase, run_task: RunTask) -> None:
+    writer = Writer(case)
+    writer.write(range(10), rejected=3)
+    for _ in range(2):
+        run_task(case.task(bounded_by="window"), conf={"date": "2026-03-10"})
+    writer.write(range(10, 20), window="2026-03-11", rejected=1)
+    case.send([b"no reject"], topic=f"{case.name}.rejected", partition=0)
+    run_task(case.task(target=f"{case.lake}/stream"))
+    found = case.rows("quarantine.stream")
+    told = [each for each in found if each["source"] == "https://shop/products?page=1"]
+    assert sorted((each["window"], each["record_number"], each["dataset"]) for each in told) == [
+        *(("2026-03-10", number, case.name) for number in range(3)),
+        ("2026-03-11", 0, case.name),
+    ]
+    (bad,) = [each for each in found if each not in told]
+    assert (bad["reason"], base64.b64decode(bad["raw_text"].removeprefix("base64:"))) == ("json", b"no reject")
