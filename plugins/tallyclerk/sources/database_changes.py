@@ -6,7 +6,7 @@ every committed change; :class:`~tallyclerk.sources.database_xmin.QueryChanges` 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -137,6 +137,13 @@ def read_events(rows: pa.RecordBatch, contract: Contract, *, op: str, lsn: int |
         lsn=pa.nulls(count, pa.int64()) if lsn is None else pa.repeat(pa.scalar(lsn, pa.int64()), count),
         committed_ms=pa.nulls(count, pa.int64()),
     )
+
+
+def joined(tables: Sequence[pa.Table], schema: pa.Schema) -> pa.Table:
+    """The tables as one, empty when there is none."""
+    import pyarrow as pa
+
+    return pa.concat_tables(tables) if tables else schema.empty_table()
 
 
 def with_tombstones(rows: pa.Table) -> tuple[pa.Table, pa.BooleanArray]:

@@ -16,7 +16,7 @@ changes after its position are sent. The log tells the same changes in the same 
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,7 @@ from tallyclerk.sources.database_changes import (
     ChangePiece,
     ServerIdentity,
     check_cursor,
+    joined,
     read_events,
     with_tombstones,
 )
@@ -224,7 +225,7 @@ class _Run:
                 self.facts["records"] += part.read
                 self.facts["read_rows"] = self.facts["records"]
                 yield self._piece(
-                    _joined(rows, change_schema(source.contract)),
+                    joined(rows, change_schema(source.contract)),
                     following if part.last else {**base, "phase": _BEGINNING},
                     read=part.read, rejected=part.rejected, rejects=part.rejects,
                 )  # fmt: skip
@@ -344,9 +345,3 @@ class _Run:
             load_id=source.load_id, contract_version=source.contract.version,
         )  # fmt: skip
         return Rejects(self.directory, provenance, source.special_values)
-
-
-def _joined(tables: Sequence[pa.Table], schema: pa.Schema) -> pa.Table:
-    import pyarrow as pa
-
-    return pa.concat_tables(tables) if tables else schema.empty_table()

@@ -27,6 +27,7 @@ from tallyclerk.sources.database_changes import (
     ChangePiece,
     ServerIdentity,
     check_cursor,
+    joined,
     read_events,
 )
 from tallyclerk.sources.database_decode import SpecialValues
@@ -176,7 +177,7 @@ class QueryChanges:
             seen.append(np.unique(ids[ids >= span.horizon]))
             rows = batch.filter(pa.array(~np.isin(ids, before))) if len(before) else batch
             tables.append(read_events(rows, self.contract, op=run.op))
-        return pa.concat_tables(tables) if tables else change_schema(self.contract).empty_table()
+        return joined(tables, change_schema(self.contract))
 
 
 @dataclass(frozen=True, slots=True)
