@@ -7,12 +7,12 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from uuid import uuid4
 
 import pytest
 
-from stack.settings import load_settings
+from stack.settings import LOOPBACK, load_settings
 from stack.shell import shell_environment
 from tests.integration.spark.small_lake import SmallLake
 
@@ -107,6 +107,28 @@ def submit(spark_environment: dict[str, str]) -> Iterator[Callable[..., subproce
         if process.poll() is None:
             process.kill()
             process.wait()
+
+
+class Connect(Protocol):
+    """The fixture's type: fields of a connection by its id."""
+
+    def __call__(self, name: str, **fields: Any) -> None: ...
+
+
+@pytest.fixture
+def connect(spark_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Connect:
+    """A worker's environment and its connections to the cluster and the lake; add others by calling it."""
+    for name, value in spark_environment.items():
+        if name != "PYTHONPATH":
+            monkeypatch.setenv(name, value)
+
+    def add(name: str, **fields: Any) -> None:
+        monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", json.dumps(fields))
+
+    ports = {name: int(spark_environment[f"TALLYCLERK_{name}_PORT"]) for name in ("SPARK_MASTER", "HDFS")}
+    add("spark_default", conn_type="spark", host=f"spark://{LOOPBACK}", port=ports["SPARK_MASTER"])
+    add("hdfs_default", conn_type="hdfs", host=LOOPBACK, extra={"rpc_port": ports["HDFS"]})
+    return add
 
 
 def receipts_of(stdout: str) -> list[dict[str, Any]]:
