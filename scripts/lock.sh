@@ -9,7 +9,7 @@ export UV_PYTHON_DOWNLOADS=never UV_PYTHON_PREFERENCE=only-system
 "$uv" lock -q --python "$python" "$@"
 export_lock() { "$uv" export -q --frozen --no-emit-project --no-header --no-annotate --format requirements-txt "$@" >/dev/null; }
 export_lock --group build -o requirements.lock
-export_lock --group build --group shop --group dev -o requirements-dev.lock
+export_lock --group build --group shop --group stack --group dev -o requirements-dev.lock
 # on their own: what they hold lives in environments of its own
 for group in spark bootstrap; do
   "$uv" pip compile -q --universal --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links \

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from spark_jobs.receipts import ATTEMPT_KEY, FENCE_KEY, RECEIPT_KEY
+from spark_jobs.receipts import ATTEMPT_KEY, FENCE_KEY, RECEIPT_KEY, metadata_of
 
 CURSOR = "source_version"
 """Key of a receipt's cursor: the version of the source table up to which all changes are in the target."""
@@ -105,6 +106,15 @@ class CommitLog:
     def _everything(self) -> Iterator[Commit]:
         if self.commits[-1].version > 0:
             yield from self.older(self.version + 1)
+
+
+def commit_in(version: int, log_file: str) -> Commit:
+    """What one file of a Delta log (a JSON action a line) says of its commit."""
+    for line in log_file.splitlines():
+        if line.startswith('{"commitInfo"'):
+            info = json.loads(line)["commitInfo"]
+            return Commit(version, metadata_of(info.get("userMetadata")), dict(info.get("operationMetrics") or {}))
+    return Commit(version, {}, {})
 
 
 def _event_dates(receipt: dict[str, Any]) -> set[date]:

@@ -17,7 +17,7 @@ from pyspark.sql import functions as fn
 
 from spark_jobs.csv_quoting import Quoting
 from spark_jobs.csv_spec import CsvFile, Dialect
-from spark_jobs.failures import JobError
+from spark_jobs.failures import JobError, SpecificationError
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ def read_lines(spark: SparkSession, files: Sequence[CsvFile], dialect: Dialect) 
     text, frames = _decoded(dialect.encoding), []
     for number, file in enumerate(files):
         if file.uri.endswith(".zst"):
-            raise JobError(
+            raise SpecificationError(
                 f"{file.uri}: Spark cannot read .zst here; use engine='local', or deliver plain or .gz files."
             )
         frames.append(
@@ -149,7 +149,7 @@ def _decoded(encoding: str) -> Column:
     if name in ("utf-8", "ascii"):
         return fn.col("value")
     if name.startswith(("utf-16", "utf-32")):
-        raise JobError(f"{encoding}: Spark splits lines at a single byte here; use engine='local'.")
+        raise SpecificationError(f"{encoding}: Spark splits lines at a single byte here; use engine='local'.")
     return fn.decode(fn.col("value").cast("binary"), name)
 
 

@@ -28,7 +28,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar
 
-from spark_jobs.failures import JobError
+from spark_jobs.failures import SpecificationError
 
 MODES = ("PERMISSIVE", "DROPMALFORMED", "FAILFAST")
 _Part = TypeVar("_Part")
@@ -131,13 +131,13 @@ class CsvSpec:
 def read_spec(argument: str) -> CsvSpec:
     """The document itself when the argument starts with ``{``, else the file it names.
 
-    :raises JobError: it cannot be read, or holds what this job does not know.
+    :raises SpecificationError: it cannot be read, or holds what this job does not know.
     """
     try:
         text = argument if argument.lstrip().startswith("{") else Path(argument).read_text(encoding="utf-8")
         facts = json.loads(text)
     except (OSError, json.JSONDecodeError) as error:
-        raise JobError(f"The specification {argument[:200]!r} cannot be read as JSON: {error}.") from None
+        raise SpecificationError(f"The specification {argument[:200]!r} cannot be read as JSON: {error}.") from None
     lists = {"files": CsvFile, "columns": CsvColumn, "rules": RowRule, "table_rules": TableRule}
     for name, part in lists.items():
         if name in facts:
@@ -154,22 +154,22 @@ def _part(part: type[_Part], entry: Mapping[str, Any], place: str) -> _Part:
     known = {each.name: each for each in fields(part)}  # type: ignore[arg-type]
     required = {name for name, each in known.items() if each.default is MISSING and each.default_factory is MISSING}
     if unknown := set(entry) - set(known):
-        raise JobError(f"{place}: unknown {', '.join(sorted(unknown))}; known: {', '.join(known)}.")
+        raise SpecificationError(f"{place}: unknown {', '.join(sorted(unknown))}; known: {', '.join(known)}.")
     if missing := required - set(entry):
-        raise JobError(f"{place}: {', '.join(sorted(missing))} missing.")
+        raise SpecificationError(f"{place}: {', '.join(sorted(missing))} missing.")
     return part(**entry)
 
 
 def _check(spec: CsvSpec) -> None:
     if spec.mode not in MODES:
-        raise JobError(f"mode {spec.mode!r} is not one of {', '.join(MODES)}.")
+        raise SpecificationError(f"mode {spec.mode!r} is not one of {', '.join(MODES)}.")
     if not spec.files or not spec.source_columns:
-        raise JobError("The specification names no file or no column.")
+        raise SpecificationError("The specification names no file or no column.")
     if len(spec.dialect.delimiter) != 1 or len(spec.dialect.quote) > 1 or len(spec.dialect.escape) > 1:
-        raise JobError("Delimiter, quote and escape are one character each (quote and escape may be empty).")
+        raise SpecificationError("Delimiter, quote and escape are one character each (quote and escape may be empty).")
     if unknown := set(spec.deduplicate_by) - {column.name for column in spec.columns}:
-        raise JobError(f"deduplicate_by names {', '.join(sorted(unknown))}, which is no column.")
+        raise SpecificationError(f"deduplicate_by names {', '.join(sorted(unknown))}, which is no column.")
     try:
         date.fromisoformat(spec.window)
     except ValueError:
-        raise JobError(f"The window {spec.window!r} is not one UTC day, YYYY-MM-DD.") from None
+        raise SpecificationError(f"The window {spec.window!r} is not one UTC day, YYYY-MM-DD.") from None

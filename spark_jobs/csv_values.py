@@ -14,7 +14,7 @@ from pyspark.sql import functions as fn
 
 from spark_jobs.csv_quoting import Quoting
 from spark_jobs.csv_spec import CsvColumn, CsvSpec, RowRule
-from spark_jobs.failures import JobError
+from spark_jobs.failures import SpecificationError
 
 META = ("file", "record_number", "line_number", "lines", "raw_text")
 _SPARK_TYPES = {
@@ -59,7 +59,9 @@ def spark_type(column: CsvColumn) -> str:
     if column.kind == "decimal":
         return column.type
     if column.kind not in _SPARK_TYPES:
-        raise JobError(f"{column.name}: the type {column.type} is not read from CSV by Spark; use engine='local'.")
+        raise SpecificationError(
+            f"{column.name}: the type {column.type} is not read from CSV by Spark; use engine='local'."
+        )
     return _SPARK_TYPES[column.kind]
 
 
@@ -202,7 +204,9 @@ def _java_format(column: CsvColumn) -> tuple[str, str]:
             literal = part.replace("%%", "%")
             pattern, looks = pattern + "'" + literal.replace("'", "''") + "'", looks + re.escape(literal)
         else:
-            raise JobError(f"{column.name}: {part} in the format {column.text_format!r} is not read by Spark.")
+            raise SpecificationError(
+                f"{column.name}: {part} in the format {column.text_format!r} is not read by Spark."
+            )
     return pattern, looks
 
 

@@ -12,7 +12,10 @@ from typing import TypeVar
 from py4j.protocol import Py4JJavaError
 from pyspark.errors.exceptions.base import PySparkException
 
-TEMPORARY = 75  # EX_TEMPFAIL of sysexits.h: nothing is wrong with the data, try again
+# Exit codes of sysexits.h. An error that nobody classified ends a Python program with 1: the caller must be able to tell it.
+MISUSE = 64  # EX_USAGE: what was asked cannot be carried out as written
+REFUSED = 65  # EX_DATAERR: the data does not fit
+TEMPORARY = 75  # EX_TEMPFAIL: nothing is wrong with the data, try again
 _CONFLICTS = ("Concurrent", "MetadataChangedException", "ProtocolChangedException", "DeltaTableAlreadyExists")
 
 Answer = TypeVar("Answer")
@@ -20,7 +23,11 @@ log = logging.getLogger(__name__)
 
 
 class JobError(Exception):
-    """The data or the arguments are wrong; running again changes nothing. Exit code 1."""
+    """The data is wrong; running again changes nothing. Exit code 65."""
+
+
+class SpecificationError(JobError):
+    """What the job was asked cannot be carried out as written, whatever the data is. Exit code 64."""
 
 
 class LedgerError(JobError):
@@ -71,6 +78,12 @@ def is_unreadable_input(error: PySparkException | Py4JJavaError) -> bool:
     return (told or "").startswith(marks) or any(f"[{mark}" in str(error) for mark in marks)
 
 
+def is_unknown_sql(error: PySparkException | Py4JJavaError) -> bool:
+    """Whether Spark does not understand an expression: a word, a function, a column, or a type that does not go with it."""
+    marks = ("PARSE_", "UNRESOLVED_COLUMN", "UNRESOLVED_ROUTINE", "DATATYPE_MISMATCH", "WRONG_NUM_ARGS", "INVALID_SQL")
+    return isinstance(error, PySparkException) and (error.getCondition() or "").startswith(marks)
+
+
 def _java_class_names(error: BaseException) -> list[str]:
     """Class names of the Java exception below a Python one, outermost first; a captured one tells only its text."""
     java = error.java_exception if isinstance(error, Py4JJavaError) else getattr(error, "_origin", None)
@@ -87,9 +100,12 @@ def run_job(main: Callable[[], None]) -> None:
     logging.getLogger("py4j").setLevel(logging.WARNING)
     try:
         main()
+    except SpecificationError as error:
+        log.error("%s", error)
+        sys.exit(MISUSE)
     except JobError as error:
         log.error("%s", error)
-        sys.exit(1)
+        sys.exit(REFUSED)
     except ContentionError as error:
         log.error("%s", error)
         sys.exit(TEMPORARY)

@@ -11,23 +11,26 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cached_property
 from typing import Any
 from uuid import uuid4
 
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as fn
 from pyspark.sql.types import StructType
 
-from spark_jobs.commit_log import Commit, CommitLog, Fence
+from spark_jobs.commit_log import Commit, CommitLog, Fence, commit_in
 from spark_jobs.days import partitions_sql
-from spark_jobs.failures import ContentionError, JobError, LedgerError
-from spark_jobs.receipts import Receipt, metadata_of
+from spark_jobs.failures import ContentionError, JobError, LedgerError, is_contention
+from spark_jobs.receipts import Receipt
+from spark_jobs.sales_columns import PARTITIONS
 
 log = logging.getLogger(__name__)
 
-PARTITIONS = "year INT, month INT, day INT"
 # Features stay at what delta-rs reads and writes; the log keeps ten years because the receipts live in it.
 PROPERTIES = {
     "delta.minReaderVersion": "1",
@@ -57,6 +60,7 @@ class Lake:
 
     spark: SparkSession
     root: str
+    _tables: dict[str, LakeTable] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def uri(self) -> str:
@@ -67,7 +71,7 @@ class Lake:
         return default.rstrip("/") + self.root.rstrip("/")
 
     def table(self, path: str) -> LakeTable:
-        return LakeTable(self.spark, f"{self.uri}/{path}")
+        return self._tables.setdefault(path, LakeTable(self.spark, f"{self.uri}/{path}"))
 
 
 @dataclass(frozen=True)
@@ -76,38 +80,87 @@ class LakeTable:
 
     spark: SparkSession
     uri: str
+    _known: dict[int, Commit] = field(default_factory=dict, repr=False, compare=False)
 
     def exists(self) -> bool:
-        jvm: Any = self.spark._jvm
-        log_folder = jvm.org.apache.hadoop.fs.Path(f"{self.uri}/_delta_log")
-        context: Any = self.spark.sparkContext
-        return bool(log_folder.getFileSystem(context._jsc.hadoopConfiguration()).exists(log_folder))
+        """Whether a version was ever committed; the folder alone is there a moment before the first one."""
+        return bool(self._names("_delta_log", "[0-9]*.json", "[0-9]*.checkpoint*.parquet"))
 
     def create(self, schema: StructType) -> None:
-        """Make the empty table where there is none; a concurrent creation is left to the caller's retry."""
+        """Make the empty table where there is none; of several applications at once one makes it and all others take it.
+
+        An application that died while it created the table leaves a log without a version, which the next one fills.
+
+        :param schema: the columns without the partition's.
+        :raises JobError: the folder holds files of something that is no table.
+        :raises ContentionError: another application is creating it and its version is not there yet.
+        """
         if self.exists():
             return
-        columns = ", ".join(f"`{column.name}` {column.dataType.simpleString()}" for column in schema)
-        properties = ", ".join(f"'{key}' = '{value}'" for key, value in PROPERTIES.items())
-        self.spark.sql(
-            f"CREATE TABLE IF NOT EXISTS delta.`{self.uri}` ({columns}, {PARTITIONS}) USING delta "
-            f"PARTITIONED BY (year, month, day) TBLPROPERTIES ({properties})"
-        )
+        foreign = self._names("", "[!._]*")
+        if foreign and not self.exists():  # asked again: the files may be the new table's own
+            raise JobError(
+                f"{self.uri} is no table but holds {', '.join(sorted(foreign)[:3])}, which a new table would hide. "
+                "Move these files away, or name another folder."
+            )
+        columns = {column.name: column.dataType for column in (*schema, *PARTITIONS)}
+        empty = self.spark.range(0).select(*[fn.lit(None).cast(kind).alias(name) for name, kind in columns.items()])
+        try:
+            # not CREATE TABLE: that takes the log folder of another application's creation for foreign files
+            (
+                empty.write.format("delta")
+                .mode("ignore")
+                .partitionBy(*PARTITIONS.names)
+                .options(**PROPERTIES)
+                .save(self.uri)
+            )
+        except (PySparkException, Py4JJavaError) as error:
+            if not is_contention(error):
+                raise
+            log.info("%s: another application created it first", self.uri)
+        if not self.exists():
+            raise ContentionError(f"{self.uri} is being created by another application")
+
+    def _names(self, folder: str, *patterns: str) -> list[str]:
+        """Names in a folder of the table that match one of the patterns (Hadoop's globs); empty when there is no folder."""
+        names: list[str] = []
+        for pattern in patterns:
+            files, path = self._files("/".join(part for part in (folder, pattern) if part))
+            names += [status.getPath().getName() for status in files.globStatus(path) or ()]
+        return names
+
+    def _read(self, name: str) -> str:
+        files, path = self._files(name)
+        stream = files.open(path)
+        try:
+            return str(self._jvm.org.apache.commons.io.IOUtils.toString(stream, "UTF-8"))
+        finally:
+            stream.close()
+
+    def _files(self, name: str) -> tuple[Any, Any]:
+        """Hadoop's file system, and its path of a file of the table."""
+        context: Any = self.spark.sparkContext
+        path = self._jvm.org.apache.hadoop.fs.Path(f"{self.uri}/{name}")
+        return path.getFileSystem(context._jsc.hadoopConfiguration()), path
+
+    @property
+    def _jvm(self) -> Any:
+        return self.spark._jvm
 
     def log(self) -> CommitLog:
         """The table's newest commits, as they are now."""
         return CommitLog(self._history(_HISTORY), self._history)
 
     def _history(self, limit: int) -> list[Commit]:
-        rows = (
-            self.spark.sql(f"DESCRIBE HISTORY delta.`{self.uri}` LIMIT {limit}")
-            .select("version", "userMetadata", "operationMetrics")
-            .collect()
-        )
-        return [
-            Commit(int(row["version"]), metadata_of(row["userMetadata"]), dict(row["operationMetrics"] or {}))
-            for row in rows
-        ]
+        """The newest commits, from the log's own files: DESCRIBE HISTORY starts two Spark jobs, a dozen times a day's application.
+
+        A version's file never changes once it is there, so that each is read once.
+        """
+        versions = sorted((int(name[:20]) for name in self._names("_delta_log", "[0-9]*.json")), reverse=True)
+        for version in versions[:limit]:
+            if version not in self._known:
+                self._known[version] = commit_in(version, self._read(f"_delta_log/{version:020d}.json"))
+        return [self._known[version] for version in versions[:limit]]
 
     def at(self, version: int) -> DataFrame:
         """The table as it was at one version, whatever is committed meanwhile."""

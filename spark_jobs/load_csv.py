@@ -30,7 +30,16 @@ from spark_jobs.csv_quoting import Quoting
 from spark_jobs.csv_records import FileFacts, number_lines, read_lines, records_of
 from spark_jobs.csv_spec import CsvSpec, read_spec
 from spark_jobs.csv_values import spark_type, with_types, with_values
-from spark_jobs.failures import ContentionError, JobError, LedgerError, is_unreadable_input, run_job, with_retries
+from spark_jobs.failures import (
+    ContentionError,
+    JobError,
+    LedgerError,
+    SpecificationError,
+    is_unknown_sql,
+    is_unreadable_input,
+    run_job,
+    with_retries,
+)
 from spark_jobs.lake import LakeTable, open_session, require_columns
 from spark_jobs.receipts import Ledger, Receipt, hand_over
 from spark_jobs.sales_columns import PARTITIONS
@@ -266,10 +275,15 @@ def main() -> None:
     try:
         hand_over([load(spark, spec)])
     except (PySparkException, Py4JJavaError) as error:
+        told = str(error).split("\n\tat ", 1)[0]
         if is_unreadable_input(error):
-            told = str(error).split("\n\tat ", 1)[0]
             raise JobError(
                 f"A file is absent, ends early or is not in its encoding; nothing was committed. {told}"
+            ) from None
+        if is_unknown_sql(error):
+            raise SpecificationError(
+                "Spark does not understand a rule or derived column of the contract, or a filter. Write it in the SQL that "
+                f"DuckDB and Spark share, or use engine='local'. {told}"
             ) from None
         raise
     spark.stop()

@@ -86,7 +86,7 @@ def _status(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def _reset(settings: Settings, options: argparse.Namespace) -> int:
-    folders = [settings.home / name for name in ("data", "logs", "run", "conf", "airflow", "shop")]
+    folders = [settings.home / name for name in ("data", "logs", "run", "conf", "secrets", "airflow", "shop")]
     folders.append(postgres.home(settings))
     if not options.yes:
         print("This stops the stack and deletes:", *folders, sep="\n  ")

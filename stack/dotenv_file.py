@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import fcntl
 import os
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from stack.errors import SettingError
@@ -24,10 +26,12 @@ _GENERATORS: Mapping[str, Callable[[], str]] = {
     "TALLYCLERK_POSTGRES_PASSWORD": _password,
     "TALLYCLERK_AIRFLOW_DB_PASSWORD": _password,
     "TALLYCLERK_RETAIL_DB_PASSWORD": _password,
+    "TALLYCLERK_REGISTRY_DB_PASSWORD": _password,
     "TALLYCLERK_AIRFLOW_ADMIN_PASSWORD": _password,
     "TALLYCLERK_FERNET_KEY": _fernet_key,
     "TALLYCLERK_JWT_SECRET": _password,
     "TALLYCLERK_API_SECRET_KEY": _password,
+    "TALLYCLERK_SHOP_API_KEY": _password,
 }
 SECRET_NAMES = tuple(_GENERATORS)
 
@@ -37,11 +41,21 @@ def ensure_dotenv(path: Path) -> None:
 
     :raises SettingError: other users can read the file.
     """
-    present = read_dotenv(path)
     if path.exists() and path.stat().st_mode & 0o077:
         raise SettingError(f"{path} can be read by other users: chmod 600 {path}")
-    missing = [name for name in SECRET_NAMES if not present.get(name)]
-    if not missing:
+    if not _missing(path):
+        return
+    with _only_one(path.parent):
+        _add(path, _missing(path))
+
+
+def _missing(path: Path) -> list[str]:
+    present = read_dotenv(path)
+    return [name for name in SECRET_NAMES if not present.get(name)]
+
+
+def _add(path: Path, names: Sequence[str]) -> None:
+    if not names:
         return
     text = (
         path.read_text()
@@ -50,20 +64,22 @@ def ensure_dotenv(path: Path) -> None:
     )
     if text and not text.endswith("\n"):
         text += "\n"
-    text += "".join(f"{name}={_GENERATORS[name]()}\n" for name in missing)
+    text += "".join(f"{name}={_GENERATORS[name]()}\n" for name in names)
     draft = path.with_name(f"{path.name}.{os.getpid()}")
     with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
         stream.write(text)
-    if path.exists():
-        draft.replace(path)
-        return
+    draft.replace(path)
+
+
+@contextlib.contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    """Two commands that add secrets at once must end with the same ones; the lock is the folder's own, it leaves no file."""
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        # a link does not replace: when two commands make the first one at once, both must use the same secrets
-        os.link(draft, path)
-    except FileExistsError:
-        pass
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
     finally:
-        draft.unlink()
+        os.close(descriptor)
 
 
 def read_dotenv(path: Path) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 from typing import Any
 
 import httpx
@@ -35,3 +36,20 @@ def speaks_cql(port: int) -> bool:
     except OSError:
         return False
     return len(header) > 4 and header[4] == 0x06
+
+
+def has_kafka_broker(port: int) -> bool:
+    """Whether a Kafka broker serves clients: it answers Metadata v4 (API key 3, no topics) with at least one broker.
+
+    A broker that is still catching up, or fenced by its controller, is not among those it names.
+    Source: Kafka protocol guide, Metadata API.
+    """
+    # api key, version, correlation id, no client id; no topics, no automatic creation
+    request = struct.pack(">hhih", 3, 4, 1, -1) + struct.pack(">i?", 0, False)
+    try:
+        with socket.create_connection((LOOPBACK, port), timeout=_TIMEOUT_SECONDS) as connection:
+            connection.sendall(struct.pack(">i", len(request)) + request)
+            answer = connection.recv(16)  # size, correlation id, throttle time, number of brokers
+    except OSError:
+        return False
+    return len(answer) == 16 and struct.unpack(">iiii", answer)[3] >= 1

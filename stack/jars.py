@@ -1,4 +1,8 @@
-"""Jars from Maven: resolved once per pom, side by side, into a folder per service."""
+"""Jars and archives from Maven: resolved once per pom, side by side, into a folder per service.
+
+A pom's dependencies land in the folder as jars. What comes as an archive the pom unpacks itself, into `${archives}`, which is
+the same folder, in its phase generate-resources; `stack/maven/registry/pom.xml` shows how.
+"""
 
 from __future__ import annotations
 
@@ -53,8 +57,9 @@ def _resolve(settings: Settings, maven: str, name: str) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     # beside the target and renamed at the end: an interrupted run leaves no half-filled class path
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{name}-") as draft:
-        command = [maven, "-q", "-B", "-Dstyle.color=never", "-f", str(pom(settings, name)), _COPY]
-        command += ["-DincludeScope=runtime", f"-DoutputDirectory={draft}/jars"]
+        command = [maven, "-q", "-B", "-Dstyle.color=never", "-f", str(pom(settings, name))]
+        command += [f"-Darchives={draft}/jars", "generate-resources"]
+        command += [_COPY, "-DincludeScope=runtime", f"-DoutputDirectory={draft}/jars"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise ToolMissingError(

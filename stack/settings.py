@@ -30,12 +30,19 @@ PORTS: Mapping[str, int] = {
     "TALLYCLERK_CASSANDRA_STORAGE_PORT": 7000,
     "TALLYCLERK_CASSANDRA_JMX_PORT": 7199,
     "TALLYCLERK_AIRFLOW_PORT": 8082,
+    "TALLYCLERK_SHOP_PORT": 8070,
     "TALLYCLERK_KAFKA_PORT": 9092,
+    "TALLYCLERK_KAFKA_CONTROLLER_PORT": 9093,
+    "TALLYCLERK_REGISTRY_PORT": 8181,
+    "TALLYCLERK_REGISTRY_MANAGEMENT_PORT": 8182,
+    "TALLYCLERK_CONNECT_PORT": 8183,
 }
 """Every port of the stack by the variable that overrides it."""
 
 OPTIONS: Mapping[str, str] = {
     "TALLYCLERK_CASSANDRA_HEAP": "768m",
+    "TALLYCLERK_KAFKA_HEAP": "512m",
+    "TALLYCLERK_CONNECT_HEAP": "768m",
     "TALLYCLERK_SPARK_WORKER_MEMORY": "3g",
     "TALLYCLERK_SPARK_WORKER_CORES": str(os.cpu_count() or 2),
     "TALLYCLERK_AIRFLOW_PARALLELISM": "4",
@@ -92,6 +99,11 @@ class Settings:
         """Where the shop's nightly export lands."""
         return self.home / "shop" / "landing"
 
+    @property
+    def connect_secrets(self) -> Path:
+        """What Kafka Connect's configuration provider may read: property files, mode 600."""
+        return self.home / "secrets" / "connect"
+
     def jars(self, service: str) -> Path:
         """The folder of a service's Maven jars."""
         return self.home / "jars" / service
@@ -104,6 +116,7 @@ class Settings:
             **self.options,
             **self.secrets,
             "TALLYCLERK_LANDING": str(self.landing),
+            "TALLYCLERK_CONNECT_SECRETS": str(self.connect_secrets),
         }
 
 

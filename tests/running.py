@@ -1,4 +1,4 @@
-"""One task in this process, by Airflow's own task runner: templates, context, asset events and XCom are the real ones.
+"""One task, or a whole DAG, in this process by Airflow's own task runner: templates, context, asset events, XCom are real.
 
 What the scheduler and the API server would answer is answered here, by the transport of the runner's own client.
 The purpose is that of pytest-airflow, which no pytest since 5 can load.
@@ -22,6 +22,7 @@ from airflow.sdk.execution_time.supervisor import InProcessTestSupervisor
 
 RUN_AFTER = datetime(2026, 3, 11, tzinfo=UTC)
 """When a run without a logical date is due."""
+_FAILURES = ("failed", "up_for_retry")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +41,32 @@ class TaskRun:
     error: BaseException | None
 
 
+@dataclass(frozen=True, slots=True)
+class DagRun:
+    """What one run left.
+
+    :param state: ``failed`` when a task did, else ``success``.
+    :param tasks: each task's one attempt by id, in the order in which they ran; ``upstream_failed`` and ``skipped`` ones too.
+    """
+
+    state: str
+    tasks: dict[str, TaskRun]
+
+
 class RunTask(Protocol):
-    """The fixture's type."""
+    """The type of the fixture ``run_task``."""
 
     def __call__(
         self, operator: BaseOperator, *, conf: Mapping[str, Any] | None = None, logical_date: datetime | None = None
     ) -> TaskRun: ...
+
+
+class RunDag(Protocol):
+    """The type of the fixture ``run_dag``."""
+
+    def __call__(
+        self, dag: DAG, *, conf: Mapping[str, Any] | None = None, logical_date: datetime | None = None
+    ) -> DagRun: ...
 
 
 def run_task_in_process(
@@ -57,7 +78,37 @@ def run_task_in_process(
     """
     if operator.get_dag() is None:
         operator.dag = DAG(f"test_{uuid4().hex[:8]}", schedule=None, start_date=datetime(2020, 1, 1, tzinfo=UTC))
-    server = _Server(operator.dag_id, dict(conf or {}), logical_date)
+    run = _attempt(operator, _Server(operator.dag_id, dict(conf or {}), logical_date))
+    if run.error is not None and run.state in _FAILURES:
+        raise run.error
+    return run
+
+
+def run_dag_in_process(
+    dag: DAG, *, conf: Mapping[str, Any] | None = None, logical_date: datetime | None = None
+) -> DagRun:
+    """Every task of a DAG once, one after another, each with what those before it left in XCom; none is tried again.
+
+    :raises NotImplementedError: a task is mapped or has another trigger rule than ``all_success``: that is the scheduler's
+        work, for `tests/system`.
+    """
+    server = _Server(dag.dag_id, dict(conf or {}), logical_date)
+    runs: dict[str, TaskRun] = {}
+    for task in dag.topological_sort():
+        if not isinstance(task, BaseOperator) or task.trigger_rule != "all_success":
+            raise NotImplementedError(f"{task.node_id}: only plain tasks with the trigger rule all_success run here")
+        before = {runs[name].state for name in task.upstream_task_ids}
+        if before & {*_FAILURES, "upstream_failed"}:
+            runs[task.task_id] = TaskRun("upstream_failed", None, {}, None)
+        elif "skipped" in before:
+            runs[task.task_id] = TaskRun("skipped", None, {}, None)
+        else:
+            runs[task.task_id] = _attempt(task, server)
+    is_failed = any(run.state in _FAILURES for run in runs.values())
+    return DagRun("failed" if is_failed else "success", runs)
+
+
+def _attempt(operator: BaseOperator, server: _Server) -> TaskRun:
     instance = TaskInstance(
         id=uuid4(),
         task_id=operator.task_id,
@@ -72,23 +123,22 @@ def run_task_in_process(
         result = InProcessTestSupervisor.start(what=instance, task=operator, client=client)
     finally:
         signal.signal(signal.SIGTERM, handler)  # the runner makes it the task's `on_kill`
-    if result.error is not None and result.state in ("failed", "up_for_retry"):
-        raise result.error
     events = {
         event["dest_asset_key"]["uri"]: event["extra"] for event in getattr(result.msg, "outlet_events", None) or []
     }
-    return TaskRun(TaskInstanceState(result.state).value, server.xcoms.get("return_value"), events, result.error)
+    value = server.xcoms.get((operator.task_id, "return_value"))
+    return TaskRun(TaskInstanceState(result.state).value, value, events, result.error)
 
 
 @dataclass(slots=True)
 class _Server:
-    """The Execution API as far as a task asks it. An XCom of another task is not there."""
+    """The Execution API as far as the tasks of one run ask it."""
 
     dag_id: str
     conf: dict[str, Any]
     logical_date: datetime | None
     run_id: str = field(default_factory=lambda: f"test__{uuid4().hex}")
-    xcoms: dict[str, Any] = field(default_factory=dict)
+    xcoms: dict[tuple[str, str], Any] = field(default_factory=dict)
 
     def answer(self, request: httpx.Request) -> httpx.Response:
         parts = request.url.path.strip("/").split("/")
@@ -97,9 +147,11 @@ class _Server:
                 return httpx.Response(200, json=self._context())
             case "GET", ["task-instances", _, "validate-inlets-and-outlets"]:
                 return httpx.Response(200, json={"inactive_assets": []})
-            case "POST", ["xcoms", _, _, _, key]:
-                self.xcoms[key] = json.loads(request.content)
+            case "POST", ["xcoms", _, _, task_id, key]:
+                self.xcoms[task_id, key] = json.loads(request.content)
                 return httpx.Response(201, json={"message": "kept"})
+            case "GET", ["xcoms", _, _, task_id, key] if (task_id, key) in self.xcoms:
+                return httpx.Response(200, json={"key": key, "value": self.xcoms[task_id, key]})
             case "PUT" | "PATCH", ["task-instances", *_]:
                 return httpx.Response(204)
         return httpx.Response(404, json={"detail": {"reason": "not_found", "message": f"{request.method} {parts}"}})

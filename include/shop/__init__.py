@@ -9,6 +9,7 @@ sales lines of 2,469 households in 2017, 92,331 products and the demographics of
 * ``source``: where the package keeps its files, and the sales as typed rows
 * ``landing``: the nightly export, one CSV file per day; ``manifest`` knows which files are its own
 * ``customers``: the master data in PostgreSQL
+* ``api``: products and live sales over HTTP; ``rows`` holds them ready, ``faults`` lets tests make it misbehave
 * ``totals``: what a day must come to, computed from the source alone; the pipeline's tests compare themselves with it
 * ``environment``: folders, addresses and passwords
 

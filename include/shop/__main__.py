@@ -12,6 +12,8 @@ from typing import Any
 from include.shop import environment, trading_days
 from include.shop.exceptions import ShopError
 
+API_KEY = "TALLYCLERK_SHOP_API_KEY"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 1 where the shop cannot do it."""
@@ -39,6 +41,11 @@ def _parser() -> argparse.ArgumentParser:
     totals.add_argument("--date", type=date.fromisoformat, required=True, metavar="YYYY-MM-DD")
     totals.set_defaults(run=_totals)
 
+    serve = commands.add_parser("serve", help="the API of products and live sales, on 127.0.0.1, until stopped")
+    serve.add_argument("--port", type=int, default=int(environment.setting("TALLYCLERK_SHOP_PORT") or 8070))
+    serve.add_argument("--faults", action="store_true", help="open the switches by which tests make it misbehave")
+    serve.set_defaults(run=_serve)
+
     days = commands.add_parser("days", help="the shop's today, yesterday and oldest complete day, and what today shows")
     days.set_defaults(run=_days)
     return parser
@@ -61,11 +68,17 @@ def _seed(options: argparse.Namespace) -> None:
             seconds=round(perf_counter() - start, 1),
         )
     if options.only != "sales":
-        from include.shop import customers
+        from include.shop import change_capture, customers
 
         start = perf_counter()
         seeded = customers.seed_customers(environment.database_conninfo(), days)
-        _answer(table="public.customers", **asdict(seeded), seconds=round(perf_counter() - start, 1))
+        published = change_capture.publish_changes(environment.database_conninfo())
+        _answer(
+            table="public.customers",
+            **asdict(seeded),
+            publication="made" if published else "kept",
+            seconds=round(perf_counter() - start, 1),
+        )
 
 
 def _totals(options: argparse.Namespace) -> None:
@@ -78,6 +91,12 @@ def _days(_: argparse.Namespace) -> None:
     days = trading_days.current()
     shows = asdict(trading_days.showing(days.today))
     _answer(today=days.today, yesterday=days.yesterday, first_day=days.first_day, today_shows=shows)
+
+
+def _serve(options: argparse.Namespace) -> None:
+    from include.shop import api
+
+    api.serve(port=options.port, api_key=environment.setting(API_KEY) or "", with_faults=options.faults)
 
 
 def _answer(**facts: Any) -> None:

@@ -7,6 +7,8 @@
 ``TALLYCLERK_POSTGRES_PORT``     the port of the stack's PostgreSQL on 127.0.0.1; default 5433
 ``RETAIL_DB_PASSWORD``           the password of its user ``retail`` for its database ``retail``; also read as
                                  ``TALLYCLERK_RETAIL_DB_PASSWORD``, the name under which the stack makes it
+``TALLYCLERK_SHOP_PORT``         the port of the shop's API on 127.0.0.1; default 8070
+``TALLYCLERK_SHOP_API_KEY``      the key that a caller of the API must show; the stack makes one
 ``TALLYCLERK_ENV_FILE``          another file in place of ``.env``
 ``SHOP_TODAY``                   the shop's today as an ISO date; default is the clock's date in UTC
 ================================ ===============================================================================

@@ -18,5 +18,30 @@ def get_provider_info() -> dict[str, Any]:
         "name": "Tallyclerk",
         "description": "A Lambda pipeline on Apache Airflow in which every row is accounted for.",
         "cli": ["tallyclerk.cli.definition.get_cli_commands"],
-        "connection-types": [],
+        # the others are the stock providers' own types (cassandra, fs, postgres, ...), which keep their forms
+        "connection-types": [_HDFS],
     }
+
+
+_HDFS = {
+    "connection-type": "hdfs",
+    "hook-class-name": "tallyclerk.hooks.lake.LakeHook",
+    "hook-name": "HDFS (Tallyclerk)",
+    "ui-field-behaviour": {
+        "hidden-fields": ["schema", "password"],
+        "relabeling": {"host": "NameNode", "port": "NameNode's HTTP port", "login": "WebHDFS user"},
+        "placeholders": {"host": "namenode.example.org", "port": "9870", "login": "hdfs"},
+    },
+    "conn-fields": {
+        "rpc_port": {
+            "label": "NameNode's RPC port",
+            "description": "Delta tables are read and written through it.",
+            "schema": {"type": ["integer", "null"], "default": 8020, "minimum": 1, "maximum": 65535},
+        },
+        "user": {
+            "label": "HDFS user",
+            "description": "As whom files are written; the WebHDFS user when empty.",
+            "schema": {"type": ["string", "null"]},
+        },
+    },
+}

@@ -38,6 +38,27 @@ class SpecErrors(SpecError):  # noqa: N818 - a plural of SpecError
         )
 
 
+class IncompatibleSchemaError(SpecError):
+    """The registry's rule for a subject refuses a schema: readers of its older messages, or of the new ones, would break."""
+
+    def __init__(self, *, subject: str, reason: str) -> None:
+        super().__init__(
+            f"The schema is not compatible with what is registered under {subject!r}: {reason}. Nothing was sent. Give new "
+            "columns a default (let them be null) and keep the types of old ones, or write to a new topic."
+        )
+
+
+class ConnectorRefusedError(SpecError):
+    """Kafka Connect, or we, refuse a connector's configuration."""
+
+    def __init__(self, *, connector: str, findings: Sequence[str]) -> None:
+        self.findings = tuple(findings)
+        listed = "\n".join(f"  {line}" for line in self.findings)
+        super().__init__(
+            f"The configuration of connector {connector!r} is refused; what runs was left as it is. Correct it and run again:\n{listed}"
+        )
+
+
 class RecordError(TerminalError):
     """The data does not fit, so that nothing of it was committed."""
 
@@ -101,6 +122,18 @@ class LedgerError(RecordError):
         super().__init__(f"The ledger of {load} does not close ({rule}): {listed}. Nothing was committed.")
 
 
+class OffsetsDeletedError(RecordError):
+    """Messages that a load has to read are no longer in their topic."""
+
+    def __init__(self, *, topic: str, partition: int, start: int, first: int, cause: str) -> None:
+        super().__init__(
+            f"{topic}[{partition}]: the load has to go on from offset {start:,}, but {cause} ({first:,} is the first offset there "
+            "is). Nothing was committed. A window: write it to Kafka again. A stream: load what is missing from its own source, then let "
+            "this load go on from what is there with on_deleted='record', which notes the missing offsets in the receipt. To "
+            "prevent it, raise the topic's retention."
+        )
+
+
 class ReconcileError(RecordError):
     """Two places that must hold the same rows do not."""
 
@@ -112,6 +145,45 @@ class SchemaMismatchError(TerminalError):
         super().__init__(
             f"{table} does not have the contract's schema: {'; '.join(differences)}. "
             "Load into a new table, or migrate this one, and raise the contract's version."
+        )
+
+
+class SparkJobError(TerminalError):
+    """A Spark application read what it was given and refused it."""
+
+    def __init__(self, *, application: str, told: str) -> None:
+        super().__init__(f"The Spark application {application} refused its work: {told}")
+
+
+class ConnectorFailedError(TerminalError):
+    """A connector or a task of it fails however often it is restarted."""
+
+    def __init__(self, *, connector: str, restarts: int, failures: Sequence[str]) -> None:
+        listed = "\n".join(f"  {line}" for line in failures)
+        super().__init__(
+            f"Connector {connector!r} still fails after {restarts} restart{'s' if restarts != 1 else ''}. Its offsets are kept: "
+            f"remove the cause and run again, it goes on from there.\n{listed}"
+        )
+
+
+class SlotLostError(TerminalError):
+    """A replication slot no longer has the changes that come next: some are lost to whoever followed it."""
+
+    def __init__(self, *, slot: str, cause: str) -> None:
+        super().__init__(
+            f"The slot {slot} cannot be followed any further: {cause}. Changes may have been missed. Run the task once with the "
+            'conf {"begin_anew": true}: it makes a new slot and sends every row again as a read one; deletions in between stay unseen.'
+        )
+
+
+class SlotBudgetError(TerminalError):
+    """A replication slot keeps more of the log than it may."""
+
+    def __init__(self, *, slot: str, retained_bytes: int, limit_bytes: int) -> None:
+        super().__init__(
+            f"The slot {slot} keeps {retained_bytes:,} bytes of the database's log, more than the {limit_bytes:,} allowed, although all "
+            "changes up to now were sent. A transaction that was open all the time holds it back: see pg_stat_activity (xact_start) "
+            "and pg_prepared_xacts, and end it. If the disk cannot wait, drop the slot; the next run then has to begin anew."
         )
 
 
@@ -129,10 +201,70 @@ class ServiceUnavailableError(TransientError):
         )
 
 
+class RepeatedPageError(TransientError):
+    """A paged API leads in a circle."""
+
+    def __init__(self, *, what: str, rows: int) -> None:
+        super().__init__(
+            f"The API leads in a circle: after {rows:,} rows, {what}. What was read before is kept, and a retry goes on from "
+            "there; if it fails again, compare the contract's `rest` property with the API's way to page."
+        )
+
+
+class UnstableSourceError(TransientError):
+    """A paged API moved under every reading, so that none can be believed."""
+
+    def __init__(self, *, url: str, what: str) -> None:
+        super().__init__(
+            f"{url}: {what}. The load is not complete. Load when fewer rows change, in larger pages, or ask for a span of "
+            "time that is over."
+        )
+
+
+class NotProducedError(TransientError):
+    """A window's messages are not all in their topic yet."""
+
+    def __init__(self, *, load: str, found: str) -> None:
+        super().__init__(
+            f"{load} is not produced yet: {found}. A retry finds it once the task that writes the window to Kafka has succeeded; "
+            "let this one depend on it."
+        )
+
+
 class ConcurrentLoadError(TransientError):
     """Another attempt committed the same window at the same time."""
 
     def __init__(self, *, load: str, cause: object) -> None:
         super().__init__(
             f"Another attempt committed {load} at the same time ({cause}). The retry starts from its rows."
+        )
+
+
+class SparkApplicationLostError(TransientError):
+    """A Spark application ended without a verdict on its data: killed, out of memory, or cut off from a service."""
+
+    def __init__(self, *, application: str, exit_code: int, told: str) -> None:
+        super().__init__(
+            f"The Spark application {application} ended with exit code {exit_code} before it could say whether its work is "
+            f"done. It is idempotent: the retry replaces whatever was committed. Last words:\n{told}"
+        )
+
+
+class ConnectorNotReadyError(TransientError):
+    """A connector did not reach its declared state in time."""
+
+    def __init__(self, *, connector: str, wanted: str, found: str, limit_seconds: float) -> None:
+        super().__init__(
+            f"Connector {connector!r} should be {wanted} and after {limit_seconds:.0f} s is not: {found}. A retry waits on; "
+            "if it stays so, see the worker's log."
+        )
+
+
+class SlotInUseError(TransientError):
+    """A replication slot cannot be dropped while somebody reads from it."""
+
+    def __init__(self, *, slot: str, pid: int | None) -> None:
+        super().__init__(
+            f"The replication slot {slot!r} is still read by the server process {pid}. Nothing was dropped; end that reader, a "
+            "retry then drops slot and offsets together."
         )

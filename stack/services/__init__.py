@@ -1,7 +1,7 @@
 """The services: one module each; to add one, describe it there and name it here."""
 
 from stack.service import Service
-from stack.services import airflow, cassandra, hdfs, postgres, spark
+from stack.services import airflow, cassandra, connect, hdfs, kafka, postgres, registry, shop, spark
 
 SERVICES: tuple[Service, ...] = (
     postgres.POSTGRES,
@@ -10,6 +10,10 @@ SERVICES: tuple[Service, ...] = (
     spark.MASTER,
     spark.WORKER,
     cassandra.CASSANDRA,
+    kafka.KAFKA,
+    registry.REGISTRY,
+    connect.CONNECT,
+    shop.SHOP,
     airflow.DATABASE,
     airflow.SETTINGS,
     airflow.API_SERVER,

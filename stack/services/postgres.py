@@ -153,15 +153,21 @@ def _answers(settings: Settings, since: float) -> bool:
     return True
 
 
-def _make_databases(settings: Settings) -> None:
+def ensure_database(settings: Settings, name: str, secret: str) -> None:
+    """A database `name`, owned by a role of its name whose password is the secret's value now; idempotent."""
     with connect(settings) as connection:
-        for name, secret in DATABASES.items():
-            role, password = sql.Identifier(name), sql.Literal(settings.secret(secret))
-            if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [name]).fetchone():
-                connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(role))
-            connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(role, password))
-            if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
-                connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(role, role))
+        role, password = sql.Identifier(name), sql.Literal(settings.secret(secret))
+        if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [name]).fetchone():
+            connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(role))
+        connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(role, password))
+        if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
+            connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(role, role))
+
+
+def _make_databases(settings: Settings) -> None:
+    for name, secret in DATABASES.items():
+        ensure_database(settings, name, secret)
+    with connect(settings) as connection:
         # reads its own changes through a slot
         connection.execute("ALTER ROLE retail REPLICATION")
 

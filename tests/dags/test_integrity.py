@@ -45,6 +45,7 @@ class Tag(StrEnum):
 
     RETAIL = "retail"
     BATCH = "batch"
+    STREAM = "stream"
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from datetime import date
 import pytest
 from pyspark.sql import SparkSession
 
+from spark_jobs.commit_log import commit_in
 from spark_jobs.days import (
     DayRange,
     add_day_arguments,
@@ -17,7 +18,7 @@ from spark_jobs.days import (
     partitions_between_sql,
     partitions_sql,
 )
-from spark_jobs.failures import ContentionError, LedgerError, with_retries
+from spark_jobs.failures import ContentionError, JobError, LedgerError, SpecificationError, run_job, with_retries
 from spark_jobs.receipts import Ledger, Receipt, metadata_of
 
 SPAN = DayRange(date(2025, 12, 30), date(2026, 1, 2))
@@ -92,6 +93,37 @@ def test_receipt_stands_under_the_provider_s_key_when_it_is_committed() -> None:
 @pytest.mark.parametrize("text", [None, "", "not json", "[1]", "3"])
 def test_commits_of_others_are_without_receipt_when_their_metadata_is_not_ours(text: str | None) -> None:
     assert metadata_of(text) == {}
+
+
+def test_a_commit_is_read_from_its_log_file_whoever_wrote_it() -> None:
+    receipt = Receipt(
+        "sales", "2026-01-01", Ledger(read=2, written=2), "hdfs://x", details={"event_dates": ["2026-01-01"]}
+    )
+    ours = {"userMetadata": receipt.as_metadata(4, "abc"), "operationMetrics": {"numOutputRows": "2"}}
+    log_file = "\n".join(json.dumps(action) for action in ({"add": {"path": "x"}}, {"remove": {"path": "y"}}))
+    written = commit_in(7, json.dumps({"commitInfo": ours}, separators=(",", ":")) + "\n" + log_file)
+
+    assert (written.version, written.metrics, written.event_dates()) == (7, {"numOutputRows": "2"}, {date(2026, 1, 1)})
+    assert commit_in(8, log_file).metadata == {}
+    assert commit_in(9, '{"commitInfo":{"operation":"OPTIMIZE"}}\n').receipt == {}
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (JobError("x"), 65),
+        (LedgerError("x", {}, "x"), 65),
+        (SpecificationError("x"), 64),
+        (ContentionError("x"), 75),
+    ],
+)
+def test_the_exit_code_tells_the_submitter_what_may_help(error: Exception, code: int) -> None:
+    def main() -> None:
+        raise error
+
+    with pytest.raises(SystemExit) as stop:
+        run_job(main)
+    assert stop.value.code == code
 
 
 def test_retry_starts_again_when_another_application_was_faster() -> None:

@@ -17,7 +17,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from spark_jobs import csv_quarantine
 from spark_jobs.csv_spec import CsvSpec, read_spec
-from spark_jobs.failures import JobError, LedgerError, is_unreadable_input
+from spark_jobs.failures import JobError, LedgerError, SpecificationError, is_unknown_sql, is_unreadable_input
 from spark_jobs.load_csv import SESSION, account, deduplicated, parse, target_schema
 from spark_jobs.receipts import Ledger
 
@@ -350,8 +350,17 @@ def test_types_and_formats_are_read_when_declared(spark: SparkSession, tmp_path:
     ],
 )
 def test_specification_is_refused_when_it_cannot_be_carried_out(options: dict[str, Any], told: str) -> None:
-    with pytest.raises(JobError, match=told):
+    with pytest.raises(SpecificationError, match=told):
         spec_of(**{"files": [{"uri": "file:///x.csv"}]} | options)
+
+
+@pytest.mark.parametrize(
+    "condition", ["regexp_full_match(note, 'a')", "note = $$a$$ !!", "no_such_column > 0", "amount > sold_on"]
+)
+def test_sql_that_only_duckdb_understands_is_told_from_bad_data(load: Load, condition: str) -> None:
+    with pytest.raises(PySparkException) as refused:
+        load(HEADER + GOOD[0], filters=[condition])
+    assert is_unknown_sql(refused.value)
 
 
 def test_ledger_error_is_a_job_error_so_that_nothing_is_retried() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date
 from typing import Any
 
 from stack.airflow_api import AirflowApi
@@ -25,13 +24,6 @@ class ReadingApi(AirflowApi):
             for run in self.runs(dag_id)
             if (run.get("conf") or {}).get("date") or run["logical_date"]
         }
-
-    def scheduled_run(self, dag_id: str, day: date) -> str:
-        """Id of the one run whose logical date is that day."""
-        (run_id,) = [
-            run["dag_run_id"] for run in self.runs(dag_id) if (run["logical_date"] or "").startswith(day.isoformat())
-        ]
-        return run_id
 
     def xcom_keys(self, *, limit: int) -> Iterator[dict[str, Any]]:
         """The newest entries of all DAGs, without their values."""

@@ -49,7 +49,9 @@ def test_nothing_is_done_when_the_backfill_is_repeated(backfilled: Backfill) -> 
 def test_rows_and_raw_version_stay_when_a_day_is_run_again(
     triggered: DayRun, backfilled: Backfill, api: ReadingApi, settings: Settings, session: Session
 ) -> None:
-    receipt = api.xcom(DAG, api.scheduled_run(DAG, triggered.day), "sales_to_hdfs")
+    backfill_run = api.scheduled_run(DAG, str(triggered.day))
+    assert backfill_run
+    receipt = api.xcom(DAG, backfill_run, "sales_to_hdfs")
     assert (receipt["repeated"], receipt["version"]) == (True, triggered.raw[0].version)
     assert raw_receipts(settings, triggered.day) == triggered.raw
     assert served_kpis(session, triggered.day) == triggered.served

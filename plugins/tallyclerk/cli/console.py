@@ -7,7 +7,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 
-from tallyclerk.exceptions import SpecError
+from tallyclerk.exceptions import SpecError, TallyclerkError
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -18,25 +18,26 @@ EXIT_INTERRUPTED = 130
 def command(function: Callable[[Namespace], int]) -> Callable[[Namespace], None]:
     """Make an ``airflow`` command of a function that returns its exit code.
 
-    The call is recorded in Airflow's audit log as every command is. A ``SpecError`` is printed and ends with
-    ``EXIT_REFUSED``; any other error keeps its stack trace.
+    The call is recorded in Airflow's audit log as every command is. An error of ours is printed: a ``SpecError`` ends with
+    ``EXIT_REFUSED``, another one with ``EXIT_FAILED``. Any other error keeps its stack trace. Log lines of the libraries
+    appear with ``--verbose`` only.
     """
-    from airflow.utils.cli import action_cli
+    from airflow.utils.cli import action_cli, suppress_logs_and_warning
     from airflow.utils.providers_configuration_loader import providers_configuration_loaded
 
     @functools.wraps(function)
     def run(args: Namespace) -> None:
         try:
             code = function(args)
-        except SpecError as refusal:
-            complain(str(refusal))
-            code = EXIT_REFUSED
+        except TallyclerkError as error:
+            complain(str(error))
+            code = EXIT_REFUSED if isinstance(error, SpecError) else EXIT_FAILED
         except KeyboardInterrupt:
             complain("interrupted")
             code = EXIT_INTERRUPTED
         raise SystemExit(code)
 
-    logged: Callable[[Namespace], None] = action_cli(providers_configuration_loaded(run))
+    logged: Callable[[Namespace], None] = action_cli(providers_configuration_loaded(suppress_logs_and_warning(run)))
     return logged
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 
 from airflow.cli.cli_config import (
+    ARG_VERBOSE,
     ARG_YES,
     ActionCommand,
     Arg,
@@ -38,7 +39,10 @@ SUBCOMMANDS: tuple[CLICommand, ...] = (
             "${VAR} and ${VAR:-default} are taken from the environment. Running it again changes nothing."
         ),
         func=lazy_load_command("tallyclerk.cli.load_settings.load_settings"),
-        args=(Arg(("file",), nargs="?", default="airflow_settings.yaml", metavar="FILE", help="default: %(default)s"),),
+        args=(
+            Arg(("file",), nargs="?", default="airflow_settings.yaml", metavar="FILE", help="default: %(default)s"),
+            ARG_VERBOSE,
+        ),
     ),
     ActionCommand(
         name="validate",
@@ -65,13 +69,14 @@ SUBCOMMANDS: tuple[CLICommand, ...] = (
         args=(
             ARG_DATE_REQUIRED,
             Arg(("--contracts",), default="include/contracts", metavar="DIR", help="default: %(default)s"),
+            ARG_VERBOSE,
         ),
     ),
     ActionCommand(
         name="ledger",
         help="Show the newest receipt of each window: every row read is written, rejected, filtered or deduplicated",
         func=lazy_load_command("tallyclerk.cli.ledger.ledger"),
-        args=(ARG_DATASET, ARG_DATE, ARG_LIMIT, ARG_FORMAT),
+        args=(ARG_DATASET, ARG_DATE, ARG_LIMIT, ARG_FORMAT, ARG_VERBOSE),
     ),
     GroupCommand(
         name="quarantine",
@@ -81,7 +86,7 @@ SUBCOMMANDS: tuple[CLICommand, ...] = (
                 name="list",
                 help="Show rejected records with file, record, column, reason and text",
                 func=lazy_load_command("tallyclerk.cli.ledger.quarantine_list"),
-                args=(ARG_DATASET, ARG_DATE, ARG_LIMIT, ARG_FORMAT),
+                args=(ARG_DATASET, ARG_DATE, ARG_LIMIT, ARG_FORMAT, ARG_VERBOSE),
             ),
         ),
     ),
@@ -89,7 +94,7 @@ SUBCOMMANDS: tuple[CLICommand, ...] = (
         name="kpis",
         help="Show the KPIs that Cassandra serves: a day's best customers, or a customer's days",
         func=lazy_load_command("tallyclerk.cli.kpis.kpis"),
-        args=(ARG_DATE, Arg(("--customer",), metavar="ID", help="one customer"), ARG_LIMIT, ARG_FORMAT),
+        args=(ARG_DATE, Arg(("--customer",), metavar="ID", help="one customer"), ARG_LIMIT, ARG_FORMAT, ARG_VERBOSE),
     ),
 )
 
@@ -128,6 +133,7 @@ BACKFILL = ActionCommand(
         ),
         Arg(("--no-wait",), action="store_true", help="Return once the runs are queued"),
         ARG_YES,
+        ARG_VERBOSE,
     ),
 )
 

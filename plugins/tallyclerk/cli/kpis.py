@@ -8,11 +8,10 @@ from datetime import date
 from typing import Any
 
 from tallyclerk.cli.console import EXIT_FAILED, EXIT_OK, command, complain
-from tallyclerk.cli.lake import connections, print_table
+from tallyclerk.cli.lake import connections, lake_root, print_table
 from tallyclerk.core.window import Window
 from tallyclerk.exceptions import SpecError
 from tallyclerk.hooks.cassandra_cluster import CassandraClusterHook
-from tallyclerk.hooks.lake import LakeHook
 from tallyclerk.sinks.cassandra_client import Backoff
 
 _COLUMNS = ["customer_id", "date", "total_amount", "transaction_count", "avg_transaction_value"]
@@ -43,8 +42,7 @@ def _customers(day: date, limit: int) -> list[str]:
     from deltalake.exceptions import TableNotFoundError
 
     partition = (pc.field("year") == day.year) & (pc.field("month") == day.month) & (pc.field("day") == day.day)
-    with connections():
-        root = LakeHook().root
+    root = lake_root()
     try:
         table = DeltaTable(f"{root}/data/enriched/customer_kpis")
     except TableNotFoundError:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
-from tallyclerk.exceptions import SpecError
+from tallyclerk.exceptions import ServiceUnavailableError, SpecError
+from tallyclerk.hooks.lake import LakeHook
 
 if TYPE_CHECKING:
     from tallyclerk.core.receipt import Receipt
 
 ZONES = ("raw", "processed", "enriched")
+_CELL_WIDTH = 100
+"""Longest text of a column; ``--output json`` has it whole."""
 
 
 @contextmanager
@@ -33,6 +38,22 @@ def connections() -> Iterator[None]:
         raise SpecError(f"{missing}; run `airflow tallyclerk load-settings`.") from None
 
 
+def lake_root() -> str:
+    """The URI of the lake that answers.
+
+    :raises ServiceUnavailableError: nobody listens there. Its client would try again for minutes; a person at a terminal
+        is told at once.
+    """
+    with connections():
+        root = LakeHook().root
+    address = urlsplit(root)
+    try:
+        socket.create_connection((address.hostname or "", address.port or 8020), timeout=5).close()
+    except OSError as error:
+        raise ServiceUnavailableError(service="HDFS", address=root, cause=error) from error
+    return root
+
+
 def tables(root: str, zones: tuple[str, ...] = ZONES) -> list[str]:
     """URIs of the Delta tables ``/data/<zone>/<name>``."""
     from hdfs_native import Client
@@ -44,6 +65,8 @@ def tables(root: str, zones: tuple[str, ...] = ZONES) -> list[str]:
             entries = [entry for entry in client.list_status(f"/data/{zone}") if entry.isdir]
         except FileNotFoundError:
             continue
+        except (OSError, RuntimeError) as error:
+            raise ServiceUnavailableError(service="HDFS", address=root, cause=error) from error
         found += [f"{root}/data/{zone}/{entry.path.rstrip('/').rpartition('/')[2]}" for entry in entries]
     return sorted(found)
 
@@ -76,4 +99,10 @@ def print_table(heads: list[str], rows: Iterator[list[Any]]) -> None:
 def _cell(value: Any) -> str:
     if isinstance(value, datetime):
         return value.isoformat(sep=" ", timespec="seconds")
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    if value is None:
+        return "-"
+    if isinstance(value, int):
+        return f"{value:,}"
+    # a record's own text may hold line breaks, control characters, or a whole file
+    text = "".join(character if character.isprintable() else repr(character)[1:-1] for character in str(value))
+    return text if len(text) <= _CELL_WIDTH else f"{text[: _CELL_WIDTH - 1]}…"

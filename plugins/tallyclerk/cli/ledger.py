@@ -8,17 +8,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from tallyclerk.cli.console import EXIT_FAILED, EXIT_OK, command
-from tallyclerk.cli.lake import connections, print_table, receipts, tables
+from tallyclerk.cli.lake import lake_root, print_table, receipts, tables
 from tallyclerk.core.receipt import Receipt
 from tallyclerk.core.window import Window
-from tallyclerk.hooks.lake import LakeHook
 
 
 @command
 def ledger(args: Namespace) -> int:
     """Print the newest receipt of each window, newest window first; exit code 1 when one does not close."""
-    with connections():
-        root = LakeHook().root
+    root = lake_root()
     found = [(uri, receipt) for uri in tables(root) for receipt in _latest(receipts(uri))]
     if args.dataset:
         found = [(uri, receipt) for uri, receipt in found if receipt.dataset == args.dataset]
@@ -40,8 +38,7 @@ def quarantine_list(args: Namespace) -> int:
     import pyarrow.compute as pc
     from deltalake import DeltaTable
 
-    with connections():
-        root = LakeHook().root
+    root = lake_root()
     rows: list[dict[str, Any]] = []
     for uri in tables(root, ("quarantine",)):
         condition = None

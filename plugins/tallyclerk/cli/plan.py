@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from tallyclerk.cli.console import EXIT_FAILED, EXIT_OK, command
-from tallyclerk.cli.lake import connections, print_table, receipts
+from tallyclerk.cli.lake import connections, lake_root, print_table, receipts
 from tallyclerk.core.window import Window
-from tallyclerk.hooks.lake import LakeHook
 from tallyclerk.hooks.landing import LandingHook
 
 
@@ -20,7 +19,8 @@ def plan(args: Namespace) -> int:
 
     window = Window.of_day(args.date)
     with connections():
-        folder, root = LandingHook().path, LakeHook().root
+        folder = LandingHook().path
+    root = lake_root()
     lines: list[list[Any]] = []
     complete = True
     for path in sorted(Path(args.contracts).glob("*.odcs.yaml")):

@@ -41,12 +41,20 @@ class CsvProperty(Strict):
 
 
 class RestProperty(Strict):
-    """``rest`` on a server of type api."""
+    """``rest`` on a server of type api: where an answer keeps its rows, and how the next page is asked for."""
 
     data_key: Words
     total_key: Words | None = None
+    paging: Literal["page", "offset", "cursor", "link"] = "page"
     page: Words = "page"
+    first_page: int = Field(default=1, ge=0, le=1)
     limit: Words = "limit"
+    page_size: int = Field(default=100, ge=1)
+    offset: Words = "offset"
+    cursor: Words = "cursor"
+    next_cursor_key: Words = "next_cursor"
+    since: Words | None = None
+    until: Words | None = None
 
 
 class KafkaProperty(Strict):

@@ -69,13 +69,27 @@ class CsvDialect:
 
 @dataclass(frozen=True, slots=True)
 class RestDialect:
-    """Names of a paged API: where rows and their total stand in an answer, and the parameters of a page."""
+    """A paged API: where rows and their total stand in an answer, and the names of a request's parameters.
+
+    :param location: the endpoint's address; a connection may replace what stands before its path.
+    :param data_key, total_key, next_cursor_key: keys of the answer; a dot leads into an object (``meta.total``).
+    :param paging: by page number, by row offset, by a cursor of the answer, or by its ``Link`` header (RFC 8288).
+    :param since, until: parameters that bound the rows to a half-open span of time; None where there is none.
+    """
 
     location: str
     data_key: str
     total_key: str | None = None
+    paging: Literal["page", "offset", "cursor", "link"] = "page"
     page: str = "page"
+    first_page: int = 1
     limit: str = "limit"
+    page_size: int = 100
+    offset: str = "offset"
+    cursor: str = "cursor"
+    next_cursor_key: str = "next_cursor"
+    since: str | None = None
+    until: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,10 +16,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class SpooledFile:
-    """A Parquet file on the worker's own disk, complete and closed."""
+    """A Parquet file on the worker's own disk, complete and closed.
+
+    :param day: the UTC day of its rows, where a load is of several days; None where it is of its window's.
+    """
 
     path: Path
     rows: int
+    day: date | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,7 @@ class Extract:
     :param files: the rows to write; their counts add up to ``ledger.written``.
     :param rejects: the records for quarantine, in the quarantine's schema; their distinct (file, record) pairs
         add up to ``ledger.rejected``. None when nothing was rejected.
+    :param dated_rejects: instead of ``rejects``, of a load of several days: files of one day each.
     :param sources, cursor, fingerprint: as in :class:`~tallyclerk.core.receipt.Receipt`.
     """
 
@@ -38,6 +44,7 @@ class Extract:
     files: tuple[SpooledFile, ...]
     ledger: Ledger
     rejects: SpooledFile | None = None
+    dated_rejects: tuple[SpooledFile, ...] = ()
     sources: tuple[dict[str, Any], ...] = ()
     cursor: dict[str, Any] = field(default_factory=dict)
     fingerprint: str = ""

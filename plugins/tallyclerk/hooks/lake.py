@@ -22,7 +22,7 @@ class LakeHook(BaseHook):
     conn_name_attr = "hdfs_conn_id"
     default_conn_name = "hdfs_default"
     conn_type = "hdfs"
-    hook_name = "HDFS"
+    hook_name = "HDFS (Tallyclerk)"
 
     def __init__(self, hdfs_conn_id: str = default_conn_name) -> None:
         super().__init__()

@@ -10,8 +10,10 @@ from __future__ import annotations
 import json
 import logging
 import time
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import TYPE_CHECKING, Any
 
 from tallyclerk.core.extract import SpooledFile
 from tallyclerk.core.receipt import RECEIPT_KEY, Receipt, load_name
@@ -22,7 +24,7 @@ from tallyclerk.sinks.lake_files import LakeFiles
 if TYPE_CHECKING:
     import pyarrow as pa
     from deltalake import DeltaTable
-    from deltalake.transaction import AddAction
+    from deltalake.transaction import AddAction, RemoveAction
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +35,19 @@ _TABLE_PROPERTIES = {
     "delta.logRetentionDuration": "interval 3650 days",
     "delta.enableDeletionVectors": "false",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class StagedFile:
+    """A file that lies in the table's folder and that no commit mentions yet.
+
+    :param relative: its path below the table. :param partition: its day's partition values.
+    """
+
+    relative: str
+    size: int
+    rows: int
+    partition: Mapping[str, str]
 
 
 class LakeTable:
@@ -82,16 +97,13 @@ class LakeTable:
         :raises ConcurrentLoadError: others kept committing the same window; retry.
         :raises ServiceUnavailableError: the store is away; retry.
         """
-        day = window.day
+        values = partition_of(window.day)
         table = self._open_or_create()
-        folder = f"year={day.year:04d}/month={day.month:02d}/day={day.day:02d}"
-        staged: list[tuple[str, int, int]] = []
-        for number, file in enumerate(file for file in files if file.rows):
-            relative = f"{folder}/part-{number:05d}-{receipt.load_id}.zstd.parquet"
-            staged.append((relative, self._files.upload(file.path, relative), file.rows))
-        signed = replace(receipt, location=self.uri, paths=tuple(f"{self.uri}/{relative}" for relative, _, _ in staged))
+        staged = self._stage([replace(file, day=window.day) for file in files], receipt)
+        signed = replace(receipt, location=self.uri, paths=tuple(f"{self.uri}/{file.relative}" for file in staged))
+        app = load_name(self.dataset, window)
         for _ in range(COMMIT_ATTEMPTS):
-            conflict = self._commit(table, window, staged, signed)
+            conflict = self._commit(table, staged, signed, app=app, replaces=values)
             table = self._open_or_create()
             latest = self._committed(table, window)
             if conflict is None and latest is not None and latest.load_id == receipt.load_id:
@@ -100,32 +112,57 @@ class LakeTable:
                 # ours stands in the log, and another attempt has replaced it since: the window's answer is theirs
                 return latest if latest is not None else signed
             if latest is not None and latest.fingerprint == receipt.fingerprint != "":
-                for relative, _, _ in staged:
-                    self._files.delete(relative)
+                self._unstage(staged)
                 return latest.as_repeated()
-        raise ConcurrentLoadError(load=load_name(self.dataset, window), cause=conflict)
+        raise ConcurrentLoadError(load=app, cause=conflict)
+
+    def _stage(self, files: Sequence[SpooledFile], receipt: Receipt) -> list[StagedFile]:
+        """Upload the files, each into its day's folder, under names that no commit mentions yet."""
+        staged = []
+        for number, file in enumerate(file for file in files if file.rows):
+            assert file.day is not None
+            folder = f"year={file.day.year:04d}/month={file.day.month:02d}/day={file.day.day:02d}"
+            relative = f"{folder}/part-{number:05d}-{receipt.load_id}.zstd.parquet"
+            size = self._files.upload(file.path, relative)
+            staged.append(StagedFile(relative, size, file.rows, partition_of(file.day)))
+        return staged
+
+    def _unstage(self, staged: Sequence[StagedFile]) -> None:
+        for file in staged:
+            self._files.delete(file.relative)
 
     def _commit(
-        self, table: DeltaTable, window: Window, staged: list[tuple[str, int, int]], receipt: Receipt
+        self,
+        table: DeltaTable,
+        staged: Sequence[StagedFile],
+        receipt: Receipt,
+        *,
+        app: str,
+        replaces: Mapping[str, str] | None,
+        removes: Sequence[RemoveAction] = (),
     ) -> Exception | None:
-        """One try; returns the conflict when another commit was faster."""
+        """One try; returns the conflict when another commit was faster.
+
+        :param app: the app transaction's id. It names the version that this attempt expects to write: it only grows, it leads
+            :meth:`_newest` to the log entry, and two attempts from one snapshot collide on it.
+        :param replaces: the partition whose former files go; None to append.
+        :param removes: single files that go, when appending.
+        """
         from deltalake import CommitProperties, Transaction
         from deltalake.exceptions import CommitFailedError
 
-        day = window.day
-        values = {"year": str(day.year), "month": str(day.month), "day": str(day.day)}
         try:
             table.create_write_transaction(
-                [_add_action(relative, size, rows, values) for relative, size, rows in staged],
-                mode="overwrite",
+                [*map(_add_action, staged), *removes],
+                mode="append" if replaces is None else "overwrite",
                 schema=table.schema(),
                 partition_by=list(PARTITION_COLUMNS),
-                partition_filters=[(name, "=", value) for name, value in values.items()],
+                partition_filters=None
+                if replaces is None
+                else [(name, "=", value) for name, value in replaces.items()],
                 commit_properties=CommitProperties(
                     custom_metadata={RECEIPT_KEY: receipt.as_json()},
-                    # The window's transaction names the version that this attempt expects to write: it only grows,
-                    # it leads `_committed` to the log entry, and two attempts from one snapshot collide on it.
-                    app_transactions=[Transaction(load_name(self.dataset, window), table.version() + 1)],
+                    app_transactions=[Transaction(app, table.version() + 1)],
                     max_commit_retries=COMMIT_ATTEMPTS,
                 ),
             )
@@ -137,13 +174,17 @@ class LakeTable:
         return None
 
     def _committed(self, table: DeltaTable, window: Window) -> Receipt | None:
-        expected = table.transaction_version(load_name(self.dataset, window))
+        return self._newest(table, load_name(self.dataset, window), lambda receipt: receipt.window == window.key)
+
+    def _newest(self, table: DeltaTable, app: str, is_theirs: Callable[[Receipt], bool]) -> Receipt | None:
+        """The receipt of the newest commit with this app transaction."""
+        expected = table.transaction_version(app)
         if expected is None:
             return None
         # a commit that was rebased over another partition's stands a few versions later than it expected
         for version in range(expected, table.version() + 1):
             receipt = _receipt_in(self._files.read_text(f"_delta_log/{version:020d}.json") or "")
-            if receipt is not None and receipt.window == window.key:
+            if receipt is not None and is_theirs(receipt):
                 return replace(receipt, version=version)
         return None
 
@@ -188,39 +229,48 @@ class LakeTable:
             )
 
 
-def _add_action(relative: str, size: int, rows: int, values: dict[str, str]) -> AddAction:
+def partition_of(day: date) -> dict[str, str]:
+    """A day's partition values, as the log writes them."""
+    return {"year": str(day.year), "month": str(day.month), "day": str(day.day)}
+
+
+def _add_action(file: StagedFile) -> AddAction:
     from deltalake.transaction import AddAction
 
     return AddAction(
-        path=relative,
-        size=size,
-        partition_values=values,
+        path=file.relative,
+        size=file.size,
+        partition_values=file.partition,
         modification_time=time.time_ns() // 1_000_000,
         data_change=True,
-        stats=json.dumps({"numRecords": rows}),
+        stats=json.dumps({"numRecords": file.rows}),
     )
 
 
 def _receipt_in(log_entry: str) -> Receipt | None:
     """The receipt among the actions of one Delta log file."""
     for line in log_entry.splitlines():
-        if RECEIPT_KEY in line:
-            facts = json.loads(line).get("commitInfo", {}).get(RECEIPT_KEY)
-            if facts is not None:
-                return Receipt.from_json(facts)
+        if RECEIPT_KEY in line and (receipt := _signed(json.loads(line).get("commitInfo", {}))) is not None:
+            return receipt
     return None
 
 
+def _signed(commit: dict[str, Any]) -> Receipt | None:
+    """The receipt of one commit: delta-rs keeps it in a key of its own, Spark in ``userMetadata``."""
+    facts = commit.get(RECEIPT_KEY)
+    if facts is None and RECEIPT_KEY in str(commit.get("userMetadata", "")):
+        facts = json.loads(commit["userMetadata"])[RECEIPT_KEY]
+    if facts is None:
+        return None
+    return Receipt.from_dict(json.loads(facts) if isinstance(facts, str) else facts)
+
+
 def receipts_of(uri: str, *, limit: int | None = None) -> list[Receipt]:
-    """Every receipt in a table's log, newest first; Spark's commits carry theirs in ``userMetadata``."""
+    """Every receipt in a table's log, newest first."""
     from deltalake import DeltaTable
 
     found = []
     for entry in DeltaTable(uri).history(limit):
-        facts = entry.get(RECEIPT_KEY)
-        if facts is None and RECEIPT_KEY in str(entry.get("userMetadata", "")):
-            facts = json.loads(entry["userMetadata"])[RECEIPT_KEY]
-        if facts is not None:
-            values = json.loads(facts) if isinstance(facts, str) else facts
-            found.append(replace(Receipt.from_dict(values), version=entry["version"]))
+        if (receipt := _signed(entry)) is not None:
+            found.append(replace(receipt, version=entry["version"]))
     return found

@@ -1,9 +1,4 @@
-"""The SQL by which DuckDB reads a CSV file under a contract.
-
-Every column is read as text and then cast, because the engine's own typed reading coerces in silence: ``1.6`` becomes 2
-in a BIGINT, ``1e3`` and `` 7 `` pass as a DECIMAL. A value is right when its cast gives the same text back, or when it
-has the plain written form of its type.
-"""
+"""The SQL by which DuckDB reads a CSV file under a contract: every column as text, then cast and judged."""
 
 from __future__ import annotations
 
@@ -12,21 +7,18 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from tallyclerk.contracts import Contract
-from tallyclerk.contracts.model import Column, CsvDialect, Rule
+from tallyclerk.contracts.model import CsvDialect, Rule
 from tallyclerk.contracts.projections import duckdb_output, duckdb_types, quoted
-
-_ISO_FORMATS = {"date": "%Y-%m-%d", "timestamp": "%Y-%m-%d %H:%M:%S"}
-_PLAIN_INTEGER = r"-?[0-9]+"
-_UUID = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+from tallyclerk.sources.csv_values import cast, fitting, literal, text_of
 
 
-def literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """What went through a reading: records that have their columns, those that fit, and those of them that are kept."""
 
-
-def text_of(name: str) -> str:
-    """The quoted name of a column's text as delivered."""
-    return quoted(f"text of {name}")
+    records: int
+    fitting: int
+    kept: int
 
 
 @dataclass(frozen=True)
@@ -78,7 +70,7 @@ class CsvQuery:
         types = duckdb_types(self.contract)
         inner = [f"{quoted(name)} AS {text_of(name)}" for name in self.names]
         inner += [
-            f"{_cast(column, types[column.name])} AS {quoted(column.name)}" for column in self.contract.source_columns
+            f"{cast(column, types[column.name])} AS {quoted(column.name)}" for column in self.contract.source_columns
         ]
         if numbered:
             inner.append('row_number() OVER () AS "record number"')
@@ -93,9 +85,8 @@ class CsvQuery:
     @cached_property
     def fits(self) -> str:
         """TRUE for a record whose every value has its type and keeps every rule."""
-        types = [check for column in self.contract.source_columns if (check := misfit(column))]
-        conditions = [f"NOT ({check})" for check in types]
-        conditions += [f"NOT coalesce({rule.violation}, false)" for rule in self.rules]
+        conditions = [check for column in self.contract.source_columns if (check := fitting(column))]
+        conditions += [f"NOT coalesce({self._violation(rule)}, false)" for rule in self.rules]
         return " AND ".join(conditions) or "true"
 
     @cached_property
@@ -105,7 +96,24 @@ class CsvQuery:
 
     @cached_property
     def output(self) -> str:
-        return ", ".join(f"{form} AS {quoted(name)}" for name, form in duckdb_output(self.contract).items())
+        forms = duckdb_output(self.contract)
+        # a text that fits is what the cast would give back, but for its case
+        forms |= {
+            column.name: f"lower({text_of(column.name)})"
+            for column in self.contract.source_columns
+            if column.kind == "uuid"
+        }
+        return ", ".join(f"{form} AS {quoted(name)}" for name, form in forms.items())
+
+    def rows(self, path: str, *, numbered: bool = False) -> str:
+        """The rows to write. One filter stands on the other, so that the engine counts what each lets through."""
+        number = ', "record number"' if numbered else ""
+        fitting_rows = f"SELECT * FROM ({self.typed(path, numbered=numbered)}) WHERE {self.fits}"
+        return f"SELECT {self.output}{number} FROM ({fitting_rows}) WHERE {self.kept}"
+
+    def passed(self, counts: Sequence[int] | None) -> Passed | None:
+        """What the counts of :meth:`rows` say: records, then what each filter let through. None where they say nothing."""
+        return Passed(*counts) if counts is not None and len(counts) == 3 else None
 
     def counts(self, path: str) -> str:
         """One row: records, those that fit, those that are kept, and newlines inside values."""
@@ -121,12 +129,12 @@ class CsvQuery:
     def misfits(self, path: str) -> str:
         """Each record that does not fit: its ordinal, its text as a CSV record, and what is wrong with it."""
         problems = [
-            f"CASE WHEN {check} THEN {_problem(column.name, 'type', text_of(column.name), f'is not a {column.type}')} END"
+            f"CASE WHEN NOT {check} THEN {_problem(column.name, 'type', text_of(column.name), f'is not a {column.type}')} END"
             for column in self.contract.source_columns
-            if (check := misfit(column))
+            if (check := fitting(column))
         ]
         problems += [
-            f"CASE WHEN {self._own_violation(rule)} THEN "
+            f"CASE WHEN {self._violation(rule)} THEN "
             + _problem(
                 rule.column or "",
                 "required" if rule.check == "required" else f"rule:{rule.id}",
@@ -142,10 +150,10 @@ class CsvQuery:
             f'FROM ({self.typed(path, numbered=True)}) WHERE NOT ({self.fits}) ORDER BY "record number"'
         )
 
-    def _own_violation(self, rule: Rule) -> str:
+    def _violation(self, rule: Rule) -> str:
         """The rule's violation; a value that is there but not of its type is NULL and yet not an empty one."""
         if rule.check == "required" and rule.column in self.names:
-            return f"{rule.violation} AND {text_of(rule.column)} IS NULL"
+            return f"{text_of(rule.column)} IS NULL"
         return rule.violation
 
     def blank_lines_in_values(self, path: str) -> str:
@@ -170,60 +178,8 @@ class CsvQuery:
         return f"CASE WHEN {needs} THEN {literal(quote)} || {doubled} || {literal(quote)} ELSE {plain} END"
 
 
-def misfit(column: Column) -> str:
-    """TRUE (never NULL) for a text that is not a plainly written value of the column's type; "" for plain text."""
-    text, value = text_of(column.name), quoted(column.name)
-    same = f"CAST({value} AS VARCHAR) = {text}"
-    match column.kind:
-        case "text":
-            return ""
-        case "uuid":
-            return f"{text} IS NOT NULL AND ({value} IS NULL OR NOT regexp_full_match({text}, {literal(_UUID)}))"
-        case "smallint" | "int" | "bigint":
-            # one character that could be cast can only be a digit
-            good = f"strlen({text}) = 1 OR {same} OR regexp_full_match({text}, {literal(_PLAIN_INTEGER)})"
-        case "decimal":
-            fraction = f"(\\.[0-9]{{1,{column.scale}}})?" if column.scale else ""
-            zero = "0." + "0" * column.scale if column.scale else "0"
-            # zero is by far the commonest amount, and comparing with a constant costs a tenth of casting back
-            good = (
-                f"{text} = {literal(zero)} OR {same} OR regexp_full_match({text}, {literal(_PLAIN_INTEGER + fraction)})"
-            )
-        case "date" | "timestamp" if column.text_format in (None, _ISO_FORMATS[column.kind]):
-            good = f"{same} AND {_in_calendar(value)}"
-        case "date" | "timestamp" | "timestamptz":
-            # `infinity` and `epoch` are read under any format
-            good = f"regexp_matches({text}, '[0-9]') AND {_in_calendar(value)}"
-        case "boolean":
-            good = f"lower({text}) IN ('true', 'false', 't', 'f', '1', '0')"
-        case "double":
-            good = f"{text} = trim({text})"
-        case _:
-            good = "true"
-    return f"{text} IS NOT NULL AND ({value} IS NULL OR NOT ({good}))"
-
-
-def _in_calendar(value: str) -> str:
-    """The years 1 to 9999: what Spark, Cassandra and Python hold; never infinity."""
-    return f"{value} >= '0001-01-01' AND {value} < '9999-12-31'::DATE + 1"
-
-
-def _cast(column: Column, duckdb_type: str) -> str:
-    name = quoted(column.name)
-    if column.kind == "text":
-        return name
-    if column.text_format and column.text_format != _ISO_FORMATS.get(column.kind):
-        return f"TRY_CAST(try_strptime({name}, {literal(column.text_format)}) AS {duckdb_type})"
-    return f"TRY_CAST({name} AS {duckdb_type})"
-
-
 def _problem(column: str, reason: str, text: str, message: str) -> str:
     return (
         f"{{'column': {literal(column)}, 'reason': {literal(reason)}, "
         f"'detail': coalesce('''' || {text} || ''' ', '') || {literal(message)}}}"
     )
-
-
-def duplicates(keys: Sequence[str], spools: str) -> str:
-    """How many rows repeat the key of another."""
-    return f"SELECT count(*) - count(DISTINCT ({', '.join(map(quoted, keys))})) FROM read_parquet({spools})"

@@ -68,16 +68,11 @@ def describe(connection: psycopg.Connection, relation: Relation, names: Sequence
                 ((result.fname(index) or b"").decode(), result.ftype(index), result.fmod(index))
                 for index in range(result.nfields)
             ]
-            cursor.execute(
-                "SELECT format_type(oid, mod), typcategory = 'A' FROM unnest(%s::oid[], %s::int[]) WITH ORDINALITY AS asked(id, mod, nr) "
-                "JOIN pg_type ON pg_type.oid = id ORDER BY nr",
-                [[oid for _, oid, _ in found], [typmod for _, _, typmod in found]],
-            )
-            columns = [DescribedColumn(*facts, *named) for facts, named in zip(found, cursor.fetchall(), strict=True)]
+            columns = resolve_types(cursor, found)
     except psycopg.errors.UndefinedTable as error:
         if relation.table is None:
             raise
-        raise SpecError(f"There is no table {relation.table}. {near(relation.table, _tables(connection))}") from error
+        raise SpecError(f"There is no table {relation.table}. {near(relation.table, tables_of(connection))}") from error
     except psycopg.errors.UndefinedColumn as error:
         if names is None:
             raise
@@ -87,6 +82,22 @@ def describe(connection: psycopg.Connection, relation: Relation, names: Sequence
         raise SpecError(f"{relation.name} has no column {', '.join(missing)}. {hints}") from error
     _refuse_twins(relation, columns)
     return columns
+
+
+def resolve_types(cursor: psycopg.Cursor, found: Sequence[tuple[str, int, int]]) -> list[DescribedColumn]:
+    """Columns by name, type and type modifier; a domain becomes the type it is based on.
+
+    A result's description names base types already; the log and the catalogue name domains.
+    """
+    cursor.execute(
+        "WITH RECURSIVE asked(nr, id, mod) AS ("
+        "SELECT nr, id, mod FROM unnest(%s::oid[], %s::int[]) WITH ORDINALITY AS given(id, mod, nr) UNION ALL "
+        "SELECT nr, typbasetype, typtypmod FROM asked JOIN pg_type ON pg_type.oid = id WHERE typtype = 'd') "
+        "SELECT id, mod, format_type(id, mod), typcategory = 'A' FROM asked JOIN pg_type ON pg_type.oid = id "
+        "WHERE typtype <> 'd' ORDER BY nr",
+        [[oid for _, oid, _ in found], [typmod for _, _, typmod in found]],
+    )
+    return [DescribedColumn(name, *facts) for (name, _, _), facts in zip(found, cursor.fetchall(), strict=True)]
 
 
 def window_condition(column: DescribedColumn, window: Window, *, time_zone: str) -> str:
@@ -135,7 +146,7 @@ def check_time_zone(name: str) -> None:
         raise SpecError(f"{name!r} is not a time zone; write it as in Europe/Berlin, or UTC.") from None
 
 
-def _tables(connection: psycopg.Connection) -> list[str]:
+def tables_of(connection: psycopg.Connection) -> list[str]:
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT nspname || '.' || relname FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace "

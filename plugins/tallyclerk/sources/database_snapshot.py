@@ -59,40 +59,64 @@ class Snapshot:
 
     def batches(self, query: str, *, batch_bytes: int) -> Generator[pa.RecordBatch]:
         """The rows of a query, through binary COPY, in batches of about ``batch_bytes``."""
-        import adbc_driver_postgresql as postgresql
-        from adbc_driver_manager import AdbcConnection, AdbcStatement
-        from adbc_driver_manager._reader import AdbcRecordBatchReader
+        isolation = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
+        yield from arrow_batches(
+            self.conninfo, query, setup=(isolation, f"SET TRANSACTION SNAPSHOT '{self.name}'"), batch_bytes=batch_bytes
+        )
 
-        # Not their DB-API: it imports pandas (1 CPU-second), and the reader it hands out loses an error's SQLSTATE
-        with postgresql.connect(self.conninfo) as database, AdbcConnection(database) as connection:
-            connection.set_autocommit(False)
-            isolation = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
-            for command in (isolation, f"SET TRANSACTION SNAPSHOT '{self.name}'", *SESSION):
-                with AdbcStatement(connection) as statement:
-                    statement.set_sql_query(command)
-                    statement.execute_update()
+
+def arrow_batches(
+    conninfo: str, query: str, *, setup: Sequence[str] = (), batch_bytes: int
+) -> Generator[pa.RecordBatch]:
+    """The rows of a query in a session and transaction of its own, through binary COPY.
+
+    :param setup: commands that go before the query in its transaction, and before ``SESSION``.
+    :param batch_bytes: about how large a batch is.
+    """
+    import adbc_driver_postgresql as postgresql
+    from adbc_driver_manager import AdbcConnection, AdbcStatement
+    from adbc_driver_manager._reader import AdbcRecordBatchReader
+
+    # Not their DB-API: it imports pandas (1 CPU-second), and the reader it hands out loses an error's SQLSTATE
+    with postgresql.connect(conninfo) as database, AdbcConnection(database) as connection:
+        connection.set_autocommit(False)
+        for command in (*setup, *SESSION):
             with AdbcStatement(connection) as statement:
-                statement.set_options(**{_BATCH_BYTES_OPTION: str(batch_bytes)})
-                statement.set_sql_query(query)
-                stream, _ = statement.execute_query()
-                with closing(AdbcRecordBatchReader._import_from_c(stream.address)) as reader:
-                    yield from reader
+                statement.set_sql_query(command)
+                statement.execute_update()
+        with AdbcStatement(connection) as statement:
+            statement.set_options(**{_BATCH_BYTES_OPTION: str(batch_bytes)})
+            statement.set_sql_query(query)
+            stream, _ = statement.execute_query()
+            with closing(AdbcRecordBatchReader._import_from_c(stream.address)) as reader:
+                yield from reader
 
 
-@contextmanager
-def open_snapshot(conninfo: str) -> Iterator[Snapshot]:
-    """A REPEATABLE READ READ ONLY transaction. Tables it reads cannot be dropped or rewritten until it ends."""
-    import psycopg
+def complete_conninfo(conninfo: str) -> str:
+    """The connection's own settings, and ours where it has none."""
     from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
     stated = conninfo_to_dict(conninfo)
     defaults = {"connect_timeout": "10", "application_name": "tallyclerk", "client_encoding": "UTF8"}
-    complete = make_conninfo(conninfo, **{key: value for key, value in defaults.items() if not stated.get(key)})
+    return make_conninfo(conninfo, **{key: value for key, value in defaults.items() if not stated.get(key)})
+
+
+@contextmanager
+def open_snapshot(conninfo: str, *, exported: str | None = None) -> Iterator[Snapshot]:
+    """A REPEATABLE READ READ ONLY transaction. Tables it reads cannot be dropped or rewritten until it ends.
+
+    :param exported: a snapshot that another session exported and still holds, to see the same rows.
+    """
+    import psycopg
+
+    complete = complete_conninfo(conninfo)
     connection = psycopg.connect(complete, autocommit=True)
     try:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         connection.read_only = True
         with connection.transaction(), connection.cursor() as cursor:
+            if exported is not None:
+                cursor.execute(f"SET TRANSACTION SNAPSHOT '{exported}'")
             for setting in SESSION:
                 cursor.execute(setting)
             cursor.execute("SELECT pg_export_snapshot(), pg_current_snapshot()::text")

@@ -15,14 +15,14 @@ from tallyclerk.core.extract import Extract
 from tallyclerk.core.ledger import Ledger
 from tallyclerk.core.progress import Progress
 from tallyclerk.core.window import Window
-from tallyclerk.exceptions import LedgerError, RecordError, SchemaMismatchError, SpecError
+from tallyclerk.exceptions import LedgerError, RecordError, SpecError
 from tallyclerk.sources.database_decode import SpecialValues, decode_batch, schema_of
 from tallyclerk.sources.database_errors import Address, database_errors
 from tallyclerk.sources.database_query import Relation, check_time_zone, window_condition
 from tallyclerk.sources.database_rejects import Provenance, RejectLog, rejects_schema
 from tallyclerk.sources.database_snapshot import Snapshot, open_snapshot
 from tallyclerk.sources.database_spool import ParquetSpool
-from tallyclerk.sources.database_types import ColumnPlan, DescribedColumn, fit, plan_column
+from tallyclerk.sources.database_types import ColumnPlan, DescribedColumn, contract_plans, plan_column
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -165,23 +165,7 @@ class DatabaseTable:
     def _plan(self, relation: Relation, described: Sequence[DescribedColumn]) -> list[ColumnPlan]:
         if self.contract is None:
             return [plan_column(column) for column in described]
-        from tallyclerk.contracts.projections import arrow_schema
-
-        schema = arrow_schema(self.contract, derived=False)
-        plans: list[ColumnPlan] = []
-        differences: list[str] = []
-        for column in described:
-            if column.name not in schema.names:
-                differences.append(f"{column.name} is not in the contract")
-                continue
-            target = schema.field(column.name)
-            if plan := fit(column, target, time_zone=self.time_zone):
-                plans.append(plan)
-            else:
-                differences.append(f"{column.name} is {column.type_name}, which {target.type} does not hold exactly")
-        if differences:
-            raise SchemaMismatchError(table=relation.name, differences=differences)
-        return plans
+        return contract_plans(relation.name, described, self.contract, time_zone=self.time_zone)
 
     def _condition(
         self, snapshot: Snapshot, relation: Relation, position: DescribedColumn | None, window: Window

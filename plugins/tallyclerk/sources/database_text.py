@@ -60,3 +60,34 @@ def _civil(days: int) -> tuple[int, str]:
     year = year_of_era + era * 400 + (month <= 2)
     shown = year if year > 0 else 1 - year
     return year, f"{shown:04d}-{month:02d}-{day:02d}"
+
+
+def days_of(text: str) -> int:
+    """The inverse of :func:`date_text`: any date as PostgreSQL prints it (``ISO``), as days since 1970 wrapped at 32 bits."""
+    if text in ("infinity", "-infinity"):
+        since_2000 = 2**31 - 1 if text == "infinity" else -(2**31)
+    else:
+        since_2000 = _days(text) - _SHIFT_DAYS
+    return _signed(since_2000 + _SHIFT_DAYS, 32)
+
+
+def microseconds_of(text: str) -> int:
+    """The inverse of :func:`timestamp_text`, for a zone of UTC or none: microseconds since 1970 wrapped at 64 bits."""
+    if text in ("infinity", "-infinity"):
+        since_2000 = 2**63 - 1 if text == "infinity" else -(2**63)
+        return _signed(since_2000 + _SHIFT_DAYS * _DAY, 64)
+    day, _, clock = text.removesuffix(" BC").partition(" ")
+    hours, minutes, seconds = clock.removesuffix("+00").split(":")
+    whole, _, fraction = seconds.partition(".")
+    within = (int(hours) * 3600 + int(minutes) * 60 + int(whole)) * 1_000_000 + int(fraction.ljust(6, "0"))
+    return _days(day + (" BC" if text.endswith(" BC") else "")) * _DAY + within
+
+
+def _days(text: str) -> int:
+    """Days since 1970 of a date's text (after Hinnant, days_from_civil)."""
+    shown, month, day = (int(part) for part in text.removesuffix(" BC").split("-"))
+    year = 1 - shown if text.endswith(" BC") else shown
+    year -= month <= 2
+    era, year_of_era = divmod(year, 400)
+    day_of_year = (153 * (month + (-3 if month > 2 else 9)) + 2) // 5 + day - 1
+    return era * 146_097 + year_of_era * 365 + year_of_era // 4 - year_of_era // 100 + day_of_year - 719_468

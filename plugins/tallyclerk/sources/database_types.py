@@ -25,13 +25,17 @@ what happens to them is the policy ``special_values`` of :class:`~tallyclerk.sou
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from tallyclerk.contracts.projections import quoted
+from tallyclerk.exceptions import SchemaMismatchError
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from tallyclerk.contracts.model import Contract
 
 Wire = Literal["plain", "decimal", "uuid", "date", "timestamp"]
 """How a column comes out of the driver, and so what has to be done with it."""
@@ -149,6 +153,32 @@ def fit(column: DescribedColumn, field: pa.Field, *, time_zone: str) -> ColumnPl
     if target == pa.timestamp("us", tz="UTC") and column.oid == TIMESTAMP:
         return replace(plan, expression=f"({name} AT TIME ZONE {literal(time_zone)})", arrow=target)
     return None
+
+
+def contract_plans(
+    table: str, described: Sequence[DescribedColumn], contract: Contract, *, time_zone: str
+) -> list[ColumnPlan]:
+    """The plan of each column by :func:`fit`, in the order given.
+
+    :raises SchemaMismatchError: columns that are not in the contract, or do not fit its type; all of them at once.
+    """
+    from tallyclerk.contracts.projections import arrow_schema
+
+    schema = arrow_schema(contract, derived=False)
+    plans: list[ColumnPlan] = []
+    differences: list[str] = []
+    for column in described:
+        if column.name not in schema.names:
+            differences.append(f"{column.name} is not in the contract")
+            continue
+        target = schema.field(column.name)
+        if plan := fit(column, target, time_zone=time_zone):
+            plans.append(plan)
+        else:
+            differences.append(f"{column.name} is {column.type_name}, which {target.type} does not hold exactly")
+    if differences:
+        raise SchemaMismatchError(table=table, differences=differences)
+    return plans
 
 
 def literal(text: str) -> str:

@@ -43,6 +43,15 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(delivered, "sha256").hexdigest()
 
 
+def count_lines(path: Path) -> tuple[str, int]:
+    """SHA-256 of a plain file in hex, and its physical lines; a last line without a newline counts. One reading."""
+    digest, lines, last = hashlib.sha256(), 0, b"\n"
+    for piece in _plain_pieces(path, digest):
+        lines += piece.count(b"\n")
+        last = piece[-1:]
+    return digest.hexdigest(), lines + (last != b"\n")
+
+
 def open_landing_file(path: Path, *, encoding: str, directory: Path) -> LandingFile:
     """Read the whole file once: digest, line count, and a plain UTF-8 copy where it is compressed or encoded.
 

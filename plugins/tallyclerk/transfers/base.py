@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tallyclerk.contracts import Contract
     from tallyclerk.core.extract import Source
     from tallyclerk.hooks.lake import LakeHook
+    from tallyclerk.sinks.lake_table import LakeTable
 
 
 def window_of(context: Context) -> Window:
@@ -104,15 +105,12 @@ class LakeLoadOperator(LoadOperator):
 
     def load(self, lake: LakeHook, window: Window, contract: Contract, source: Source, load_id: str) -> Receipt:
         """Source → spool → ledger → quarantine → one commit."""
-        from tallyclerk.contracts.projections import arrow_schema
-        from tallyclerk.sinks.lake_table import LakeTable
         from tallyclerk.sinks.quarantine import Quarantine
 
-        table = LakeTable(lake.uri(self.target), dataset=contract.dataset, schema=arrow_schema(contract))
+        table = self.lake_table(lake, contract)
         started = time.monotonic()
-        former = None if self.reload else table.receipt(window)
-        if former is not None and former.fingerprint and former.fingerprint == source.fingerprint(window):
-            return former.as_repeated()
+        if (held := self.held(table, window, source)) is not None:
+            return held
         with spool_directory() as directory:
             extract = source.extract(window, directory)
             extract.ledger.check(load=load_name(contract.dataset, window))
@@ -128,11 +126,25 @@ class LakeLoadOperator(LoadOperator):
                 cursor=extract.cursor,
                 details={"seconds": round(time.monotonic() - started, 3), "engine": "local"},
             )
-            quarantine = Quarantine(
-                lake.uri(self.quarantine or f"/data/quarantine/{contract.dataset}"), dataset=contract.dataset
-            )
+            quarantine = Quarantine(self.quarantine_uri(lake, contract), dataset=contract.dataset)
             receipt = replace(receipt, quarantine=quarantine.replace_window(window, extract.rejects, receipt))
             return table.replace_window(window, extract.files, receipt)
+
+    def lake_table(self, lake: LakeHook, contract: Contract) -> LakeTable:
+        from tallyclerk.contracts.projections import arrow_schema
+        from tallyclerk.sinks.lake_table import LakeTable
+
+        return LakeTable(lake.uri(self.target), dataset=contract.dataset, schema=arrow_schema(contract))
+
+    def quarantine_uri(self, lake: LakeHook, contract: Contract) -> str:
+        return lake.uri(self.quarantine or f"/data/quarantine/{contract.dataset}")
+
+    def held(self, table: LakeTable, window: Window, source: Source) -> Receipt | None:
+        """The receipt of a former load that wrote exactly what this one would write."""
+        former = None if self.reload else table.receipt(window)
+        if former is not None and former.fingerprint and former.fingerprint == source.fingerprint(window):
+            return former.as_repeated()
+        return None
 
 
 @contextmanager

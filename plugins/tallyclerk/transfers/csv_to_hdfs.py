@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,10 @@ from tallyclerk.transfers.base import LakeLoadOperator
 if TYPE_CHECKING:
     from tallyclerk.contracts import Contract
     from tallyclerk.core.extract import Source
+    from tallyclerk.core.receipt import Receipt
+    from tallyclerk.core.window import Window
+    from tallyclerk.hooks.lake import LakeHook
+    from tallyclerk.transfers.csv_load_on_spark import CsvLoadOnSpark
 
 
 class CsvToHdfsOperator(LakeLoadOperator):
@@ -22,6 +26,11 @@ class CsvToHdfsOperator(LakeLoadOperator):
     number, column, reason and text; a file whose header, encoding or end is wrong is refused before any write.
     See :class:`~tallyclerk.transfers.base.LakeLoadOperator` for the guarantee and the common parameters.
 
+    Two engines, one answer: ``local`` reads the files on this worker; ``spark`` has ``spark_jobs/load_csv.py`` read them on the
+    cluster, for days that outgrow a worker. Its workers must see the landing folder under the same path. The ledger, the rows, the
+    quarantine and the receipt are the same (``paths`` are then the day's folder). What it cannot do is refused with a
+    :class:`~tallyclerk.exceptions.SpecError`: ``.zst``, UTF-16 and its kind, SQL that only DuckDB understands, cluster deploy mode.
+
     :param fs_conn_id: connection of type ``fs`` whose path is the landing folder.
     :param pattern: glob below it, ``{date}`` stands for the day; the contract's path when None. Templated.
     :param delimiter, null_text, encoding, mode: instead of the contract's own.
@@ -30,9 +39,12 @@ class CsvToHdfsOperator(LakeLoadOperator):
     :param deduplicate_by: key of which the last record of the window is kept; the contract's primary key when None.
     :param max_rejected_ratio: share of records above which mode PERMISSIVE fails.
     :param allow_empty: a day without files gives no rows instead of an error.
+    :param engine: ``local`` or ``spark``.
+    :param spark_conn_id: connection of type ``spark``, for the Spark engine.
+    :param spark_conf: Spark properties of the application. Templated.
     """
 
-    template_fields: Sequence[str] = (*LakeLoadOperator.template_fields, "pattern", "row_filters")
+    template_fields: Sequence[str] = (*LakeLoadOperator.template_fields, "pattern", "row_filters", "spark_conf")
 
     def __init__(
         self,
@@ -48,6 +60,9 @@ class CsvToHdfsOperator(LakeLoadOperator):
         deduplicate_by: Sequence[str] | None = None,
         max_rejected_ratio: float = 0.1,
         allow_empty: bool = False,
+        engine: str = "local",
+        spark_conn_id: str = "spark_default",
+        spark_conf: Mapping[str, str] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -56,6 +71,29 @@ class CsvToHdfsOperator(LakeLoadOperator):
         self.required_columns, self.row_filters = required_columns, row_filters
         self.deduplicate_by, self.max_rejected_ratio = deduplicate_by, max_rejected_ratio
         self.allow_empty = allow_empty
+        self.engine, self.spark_conn_id, self.spark_conf = engine, spark_conn_id, spark_conf
+        self._load_on_spark: CsvLoadOnSpark | None = None
+
+    def load(self, lake: LakeHook, window: Window, contract: Contract, source: Source, load_id: str) -> Receipt:
+        from tallyclerk.sources.csv_files import CsvFiles
+        from tallyclerk.transfers.csv_load_on_spark import CsvLoadOnSpark
+
+        if self.engine not in ("local", "spark"):
+            raise SpecError(f"engine={self.engine!r} is not one of local, spark.")
+        # a day without files needs no cluster
+        if self.engine == "local" or not isinstance(source, CsvFiles) or not source.files(window):
+            return super().load(lake, window, contract, source, load_id)
+        table = self.lake_table(lake, contract)
+        if (held := self.held(table, window, source)) is not None:
+            return held
+        self._load_on_spark = CsvLoadOnSpark(
+            source=source, spark_conn_id=self.spark_conn_id, conf=dict(self.spark_conf or {})
+        )
+        return self._load_on_spark.run(window, table, self.quarantine_uri(lake, contract))
+
+    def on_kill(self) -> None:
+        if self._load_on_spark is not None:
+            self._load_on_spark.kill()
 
     def make_source(self, contract: Contract, load_id: str) -> Source:
         from tallyclerk.hooks.landing import LandingHook

@@ -93,7 +93,7 @@ def load(uri: str, rows: Rows, *, rejects: int = 0, fingerprint: str = "", day: 
         return table.replace_window(window, files, receipt)
 
 
-def die(*_: Any) -> Any:
+def die(*_: Any, **__: Any) -> Any:
     os.kill(os.getpid(), signal.SIGKILL)
 
 

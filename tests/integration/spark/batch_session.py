@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from datetime import date
+from typing import Any
 
 from spark_jobs import retail_batch
 from spark_jobs.clean_transactions import ArrivalBounds, clean
@@ -15,6 +16,24 @@ from spark_jobs.days import DayRange
 from spark_jobs.failures import ContentionError, JobError
 from spark_jobs.job_arguments import JobOptions
 from spark_jobs.lake import Lake, open_session
+from spark_jobs.sales_columns import KPIS
+from tests.integration.spark.creation_race import make_folder, race
+
+
+def _do(lake: Lake, asked: dict[str, Any]) -> dict[str, Any]:
+    if asked["only"] == "race":
+        return {"versions": race(lake, rounds=asked["rounds"], threads=asked["threads"])}
+    if asked["only"] == "create":
+        make_folder(lake, asked["folder"])
+        lake.table(asked["table"]).create(KPIS)
+        return {}
+    window = DayRange(date.fromisoformat(asked["first"]), date.fromisoformat(asked["last"]))
+    options = JobOptions(window, asked["lake"])
+    only_clean = asked["only"] == "clean"
+    receipts = (
+        [clean(lake, options, ArrivalBounds())] if only_clean else retail_batch.run(lake, options, ArrivalBounds())
+    )
+    return {"receipts": [receipt.as_dict() for receipt in receipts]}
 
 
 def main() -> None:
@@ -23,12 +42,8 @@ def main() -> None:
     spark = open_session("integration tests")
     for line in sys.stdin:
         asked = json.loads(line)
-        window = DayRange(date.fromisoformat(asked["first"]), date.fromisoformat(asked["last"]))
         try:
-            lake = Lake(spark, asked["lake"])
-            job = (lambda *asked: [clean(*asked)]) if asked["only"] == "clean" else retail_batch.run
-            receipts = job(lake, JobOptions(window, asked["lake"]), ArrivalBounds())
-            answer = {"receipts": [receipt.as_dict() for receipt in receipts]}
+            answer = _do(Lake(spark, asked["lake"]), asked)
         except (JobError, ContentionError) as error:
             answer = {"error": str(error)}
         answers.write(json.dumps(answer) + "\n")

@@ -7,12 +7,12 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from uuid import uuid4
 
 import pytest
 
-from stack.settings import load_settings
+from stack.settings import LOOPBACK, load_settings
 from stack.shell import shell_environment
 from tests.integration.spark.small_lake import SmallLake
 
@@ -52,9 +52,13 @@ class BatchSession:
 
     def run(self, lake: SmallLake, first: str, last: str | None = None, *, only: str = "") -> dict[str, Any]:
         """What the session answers: ``receipts`` or ``error``."""
+        return self.ask(lake, only=only, first=first, last=last or first)
+
+    def ask(self, lake: SmallLake, *, only: str, **more: Any) -> dict[str, Any]:
+        """One line to the session, and its answer; see ``batch_session.py``."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        asked = {"first": first, "last": last or first, "lake": lake.uri, "only": only}
+        asked = {"lake": lake.uri, "only": only, **more}
         self._process.stdin.write(json.dumps(asked) + "\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
@@ -80,21 +84,51 @@ def batch_session(
 
 
 @pytest.fixture
-def submit(spark_environment: dict[str, str]) -> Callable[..., subprocess.Popen[str]]:
-    """Start spark-submit of one of the jobs."""
+def submit(spark_environment: dict[str, str]) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start spark-submit of one of the jobs; what a failed test left running is ended."""
+    started: list[subprocess.Popen[str]] = []
 
     def start(job: str, *arguments: str, master: str = LOCAL) -> subprocess.Popen[str]:
         program = Path(spark_environment["SPARK_HOME"]) / "bin" / "spark-submit"
         environment = {key: value for key, value in spark_environment.items() if key != "PYTHONPATH"}
-        return subprocess.Popen(
-            [str(program), "--master", master, str(ROOT / "spark_jobs" / job), *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment,
+        started.append(
+            subprocess.Popen(
+                [str(program), "--master", master, str(ROOT / "spark_jobs" / job), *arguments],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env=environment,
+            )
         )
+        return started[-1]
 
-    return start
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+class Connect(Protocol):
+    """The fixture's type: fields of a connection by its id."""
+
+    def __call__(self, name: str, **fields: Any) -> None: ...
+
+
+@pytest.fixture
+def connect(spark_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Connect:
+    """A worker's environment and its connections to the cluster and the lake; add others by calling it."""
+    for name, value in spark_environment.items():
+        if name != "PYTHONPATH":
+            monkeypatch.setenv(name, value)
+
+    def add(name: str, **fields: Any) -> None:
+        monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", json.dumps(fields))
+
+    ports = {name: int(spark_environment[f"TALLYCLERK_{name}_PORT"]) for name in ("SPARK_MASTER", "HDFS")}
+    add("spark_default", conn_type="spark", host=f"spark://{LOOPBACK}", port=ports["SPARK_MASTER"])
+    add("hdfs_default", conn_type="hdfs", host=LOOPBACK, extra={"rpc_port": ports["HDFS"]})
+    return add
 
 
 def receipts_of(stdout: str) -> list[dict[str, Any]]:

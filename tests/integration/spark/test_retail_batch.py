@@ -155,7 +155,7 @@ def test_one_answer_and_success_when_two_applications_run_one_day_at_once(
 ) -> None:
     fill(lake)
     both = [submit("retail_batch.py", "--date", *iso(1), "--lake", lake.uri, master="local[1]") for _ in range(2)]
-    finished = [(process.communicate(timeout=400), process.returncode) for process in both]
+    finished = [(process.communicate(timeout=1500), process.returncode) for process in both]
 
     assert [code for _, code in finished] == [0, 0], finished[0][0][1][-2000:] + finished[1][0][1][-2000:]
     answers = [receipts_of(stdout) for (stdout, _), _ in finished]

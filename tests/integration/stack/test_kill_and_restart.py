@@ -8,10 +8,12 @@ import pytest
 
 from stack.errors import PortTakenError, ServiceDiedError
 from stack.service import Service, select
-from stack.services import SERVICES, postgres
+from stack.services import SERVICES, kafka, postgres, registry
 from stack.services.cassandra import CASSANDRA
 from stack.services.hdfs import DATANODE, NAMENODE
+from stack.services.kafka import KAFKA
 from stack.services.postgres import POSTGRES
+from stack.services.registry import REGISTRY
 from stack.settings import LOOPBACK, Settings
 from stack.supervisor import Supervisor
 
@@ -110,6 +112,34 @@ def test_cassandra_comes_back_with_every_acknowledged_row(spare: Supervisor) -> 
     assert state(spare, CASSANDRA) == "down"
     spare.up(select(SERVICES, ["cassandra"]))
     assert cassandra_rows(spare.settings) == list(range(100))
+
+
+def test_kafka_and_the_registry_come_back_with_messages_and_schemas(spare: Supervisor) -> None:
+    from confluent_kafka import Consumer, Producer, TopicPartition
+    from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
+
+    services = select(SERVICES, ["kafka", "registry"])
+    spare.up(services)
+    address = kafka.bootstrap(spare.settings)
+    client = SchemaRegistryClient({"url": registry.url(spare.settings)})
+    number = client.register_schema("kept-value", Schema('"string"', "AVRO"))
+    producer = Producer({"bootstrap.servers": address, "transactional.id": "kept"})
+    producer.init_transactions(60)
+    producer.begin_transaction()
+    for key in range(100):
+        producer.produce("transactions", key=str(key), value=b"kept", partition=0)
+    producer.commit_transaction(60)
+    for victim in (KAFKA, REGISTRY):
+        kill(spare, victim)
+        assert state(spare, victim) == "down"
+    assert set(spare.up(services)) == {KAFKA, REGISTRY}
+    assert client.get_latest_version("kept-value").schema_id == number
+    assert client.get_compatibility() == "BACKWARD"
+    consumer = Consumer({"bootstrap.servers": address, "group.id": "kept", "auto.offset.reset": "earliest"})
+    consumer.assign([TopicPartition("transactions", 0, 0)])
+    found = [message.key() for message in consumer.consume(100, 60)]
+    consumer.close()
+    assert sorted(map(int, found)) == list(range(100))
 
 
 def test_spark_worker_registers_again_when_the_master_was_killed(spare: Supervisor) -> None:

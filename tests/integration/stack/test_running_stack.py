@@ -1,16 +1,20 @@
 """What must be true of the stack that is up. Nothing here changes it."""
 
+import json
 import subprocess
 import sys
+from uuid import uuid4
 
+import httpx
 import psutil
 import pytest
 
 from stack import processes
 from stack.service import select
-from stack.services import SERVICES, hdfs
+from stack.services import SERVICES, connect, hdfs, kafka, registry
 from stack.settings import LOOPBACK, ROOT, Settings
 from stack.supervisor import Supervisor
+from stack.topics import read_topics
 
 pytestmark = pytest.mark.integration
 
@@ -45,6 +49,44 @@ def test_the_first_folders_are_in_hdfs(settings: Settings) -> None:
 
     client = Client(f"hdfs://{LOOPBACK}:{settings.port('HDFS')}")
     assert all(client.get_file_info(folder).isdir for folder in hdfs.FOLDERS)
+
+
+def test_the_declared_topics_are_there(settings: Settings) -> None:
+    from confluent_kafka.admin import AdminClient
+
+    found = AdminClient({"bootstrap.servers": kafka.bootstrap(settings)}).list_topics(timeout=60).topics
+    declared = {topic.name: topic.partitions for topic in read_topics(kafka.topics_file(settings))}
+    assert set(declared) >= {"transactions", "products", "customers", "tallyclerk.commits"}
+    assert {name: len(found[name].partitions) for name in declared if name in found} == declared
+
+
+def test_the_registry_refuses_a_schema_that_breaks_readers(settings: Settings) -> None:
+    from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
+    from confluent_kafka.schema_registry.error import SchemaRegistryError
+
+    def schema(*fields: dict[str, object]) -> Schema:
+        return Schema(json.dumps({"type": "record", "name": "Row", "fields": fields}), "AVRO")
+
+    client = SchemaRegistryClient({"url": registry.url(settings)})
+    subject = f"stack-{uuid4().hex}-value"
+    number, text = {"name": "id", "type": "long"}, {"name": "note", "type": "string"}
+    client.register_schema(subject, schema(number))
+    try:
+        client.register_schema(subject, schema(number, {**text, "default": ""}))
+        with pytest.raises(SchemaRegistryError) as caught:
+            client.register_schema(subject, schema(number, {**text, "default": ""}, {"name": "must", "type": "string"}))
+        assert caught.value.http_status_code == 409
+        assert client.get_versions(subject) == [1, 2]
+    finally:
+        client.delete_subject(subject)
+
+
+def test_connect_has_debezium_and_reads_passwords_from_files_of_its_own(settings: Settings) -> None:
+    plugins = httpx.get(f"{connect.url(settings)}/connector-plugins", trust_env=False, timeout=60).json()
+    assert "io.debezium.connector.postgresql.PostgresConnector" in {plugin["class"] for plugin in plugins}
+    (secrets,) = settings.connect_secrets.iterdir()
+    assert secrets.stat().st_mode & 0o777 == 0o600
+    assert settings.connect_secrets.stat().st_mode & 0o777 == 0o700
 
 
 def test_logical_decoding_is_on_and_passwords_are_needed(settings: Settings) -> None:

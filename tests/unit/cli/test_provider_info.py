@@ -26,6 +26,25 @@ def test_provider_info_names_functions_that_exist() -> None:
         assert callable(import_string(path))
 
 
+def test_each_connection_type_has_a_form_and_a_hook_of_that_type() -> None:
+    from airflow._shared.module_loading import import_string
+    from airflow.providers_manager import ProvidersManager
+    from airflow.sdk.providers_manager_runtime import ProvidersManagerTaskRuntime
+
+    manager = ProvidersManager()
+    widgets = manager.connection_form_widgets
+    for declared in tallyclerk.get_provider_info()["connection-types"]:
+        name = declared["connection-type"]
+        hook = import_string(declared["hook-class-name"])
+        assert (hook.conn_type, hook.hook_name) == (name, declared["hook-name"])
+        # Airflow has taken it from us: no other provider owns the type
+        info = ProvidersManagerTaskRuntime().hooks[name]
+        assert info is not None
+        assert info.hook_class_name == declared["hook-class-name"]
+        assert manager.field_behaviours[name]["relabeling"] == declared["ui-field-behaviour"]["relabeling"]
+        assert {f"extra__{name}__{field}" for field in declared["conn-fields"]} <= set(widgets)
+
+
 def test_importing_the_package_loads_neither_airflow_nor_a_driver() -> None:
     code = (
         "import sys, tallyclerk; print([m for m in ('airflow', 'pydantic', 'pyarrow', 'duckdb') if m in sys.modules])"

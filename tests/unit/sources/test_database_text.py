@@ -2,7 +2,7 @@
 
 import pytest
 
-from tallyclerk.sources.database_text import date_text, special_text, timestamp_text
+from tallyclerk.sources.database_text import date_text, days_of, microseconds_of, special_text, timestamp_text
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,38 @@ def test_a_timestamp_is_written_as_the_server_would(microseconds: int, text: str
 @pytest.mark.parametrize(("value", "text"), [(True, "t"), (False, "f"), (b"\x00\xff", "\\x00ff"), (7, "7")])
 def test_other_values_are_written_as_the_server_would(value: object, text: str) -> None:
     assert special_text(value) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "infinity",
+        "-infinity",
+        "4713-11-24 BC",
+        "0001-12-31 BC",
+        "0001-01-01",
+        "1970-01-01",
+        "2024-02-29",
+        "5874897-12-31",
+    ],
+)
+def test_a_date_comes_back_when_its_text_is_read(text: str) -> None:
+    assert date_text(days_of(text)) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "infinity",
+        "-infinity",
+        "4713-11-24 00:00:00+00 BC",
+        "0044-03-15 12:00:00.000001+00 BC",
+        "1969-12-31 23:59:59.9+00",
+        "12026-01-01 00:00:00.5+00",
+        "294276-12-31 23:59:59.999999+00",
+    ],
+)
+def test_a_timestamp_comes_back_when_its_text_is_read(text: str) -> None:
+    assert timestamp_text(microseconds_of(text), with_zone=True) == text
+    naive = text.replace("+00", "")
+    assert timestamp_text(microseconds_of(naive), with_zone=False) == naive

@@ -63,8 +63,14 @@ def test_values_may_hold_equals_signs(tmp_path: Path) -> None:
     assert read_dotenv(path) == {"KEY": "abc="}
 
 
-def test_all_agree_when_many_start_at_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "content", [None, "TALLYCLERK_JWT_SECRET=kept\n"], ids=["no file", "a file of an earlier version"]
+)
+def test_all_agree_when_many_start_at_once(tmp_path: Path, content: str | None) -> None:
     path = tmp_path / ".env"
+    if content is not None:
+        path.write_text(content)
+        path.chmod(0o600)
     program = "import sys; from pathlib import Path; from stack.dotenv_file import *; p = Path(sys.argv[1]); ensure_dotenv(p); print(read_dotenv(p))"
     starts = [
         subprocess.Popen([sys.executable, "-c", program, str(path)], cwd=ROOT, stdout=subprocess.PIPE, text=True)

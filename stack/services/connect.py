@@ -1,0 +1,87 @@
+"""Kafka Connect: one worker in distributed mode, with Debezium for PostgreSQL and the registry's Avro converter."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from pathlib import Path
+
+from stack.health import get_json
+from stack.render import render
+from stack.service import Service
+from stack.services.kafka import java_command
+from stack.settings import LOOPBACK, Settings
+
+_CONVERTER = "io.apicurio.registry.utils.converter.AvroConverter"
+
+
+def url(settings: Settings) -> str:
+    return f"http://{LOOPBACK}:{settings.port('CONNECT')}"
+
+
+def _properties(settings: Settings) -> Path:
+    return settings.rendered_conf / "connect" / "connect-distributed.properties"
+
+
+def _prepare(settings: Settings) -> None:
+    plugins = settings.jars("connect")
+    _name_converter(plugins / "apicurio-converter")
+    _write_secrets(settings)
+    values = {
+        "KAFKA_PORT": settings.port("KAFKA"),
+        "CONNECT_PORT": settings.port("CONNECT"),
+        "PLUGINS": plugins,
+        "SECRETS": settings.connect_secrets,
+    }
+    render(settings.conf / "connect" / "connect-distributed.properties.in", _properties(settings), values)
+
+
+def _name_converter(folder: Path) -> None:
+    """Adds the manifest that the converter's jar lacks: without it the worker would have to load every class it finds."""
+    manifest = folder / "manifest.jar"
+    if manifest.exists():
+        return
+    draft = folder / f".manifest.{os.getpid()}"
+    with zipfile.ZipFile(draft, "w") as jar:
+        jar.writestr("META-INF/services/org.apache.kafka.connect.storage.Converter", f"{_CONVERTER}\n")
+    draft.replace(manifest)
+
+
+def _write_secrets(settings: Settings) -> None:
+    """Passwords for connectors: a configuration names `${file:<folder>/retail.properties:password}` in their place."""
+    folder = settings.connect_secrets
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    draft = folder / f".retail.{os.getpid()}"
+    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
+        stream.write(f"user=retail\npassword={settings.secret('RETAIL_DB_PASSWORD')}\n")
+    draft.replace(folder / "retail.properties")
+
+
+def _command(settings: Settings) -> list[str]:
+    return java_command(
+        settings,
+        *("-Xms128m", f"-Xmx{settings.option('CONNECT_HEAP')}"),
+        main="org.apache.kafka.connect.cli.ConnectDistributed",
+        arguments=(str(_properties(settings)),),
+    )
+
+
+def _answers(settings: Settings, since: float) -> bool:
+    """The worker has joined its group and can read and write its own topics (KIP-1017)."""
+    answer = get_json(f"{url(settings)}/health")
+    return isinstance(answer, dict) and answer.get("status") == "healthy"
+
+
+CONNECT = Service(
+    name="connect",
+    group="connect",
+    maven="connect",
+    depends_on=("kafka", "registry"),
+    ports=("CONNECT",),
+    prepare=_prepare,
+    command=_command,
+    healthy=_answers,
+    memory_mb=500,
+    url=url,
+)
