@@ -26,6 +26,8 @@ def ledger(args: Namespace) -> int:
     shown = found[: args.limit]
     if args.output == "json":
         print(json.dumps([receipt.as_dict() for _, receipt in shown], indent=2))
+    elif not shown:
+        print("no load has been signed for this")
     else:
         heads = ["window", "table", "version", "read", "written", "rejected", "filtered", "deduplicated", "closes"]
         print_table(heads, (_line(uri, receipt) for uri, receipt in shown))
