@@ -44,7 +44,8 @@ def quarantine_list(args: Namespace) -> int:
     rows: list[dict[str, Any]] = []
     for uri in tables(root, ("quarantine",)):
         condition = None
-        if args.dataset and uri.rpartition("/")[2] != args.dataset:
+        # what streams rejected stands beside what windows did
+        if args.dataset and uri.rpartition("/")[2].removesuffix(".stream") != args.dataset:
             continue
         if args.date:
             day = Window.of_day(args.date).day
