@@ -19,6 +19,7 @@ from tallyclerk.exceptions import (
     ConcurrentLoadError,
     LedgerError,
     RecordError,
+    ServiceUnavailableError,
     SpecError,
     TerminalError,
     TransientError,
