@@ -67,6 +67,20 @@ BENCHES = {
         "CPU per row of the load alone, a tenth of the rows. Ours reads back every key and signs; `write only` does not.",
         share=0.1,
     ),
+    "kafka": Bench(
+        "kafka_encode",
+        "Rows to Kafka messages",
+        "CPU of that step alone. The serializers get rows that are Python dicts already; `with dicts` makes them of Arrow "
+        "batches, as ours starts from these. `times less` is against the serializer without that. The last way is encoding, "
+        "fencing, sending, counting every report and committing together.",
+    ),
+    "kafka_lake": Bench(
+        "kafka_to_hdfs",
+        "Kafka to HDFS",
+        "`x limit` is CPU over a bare consumer's, which decodes and writes nothing; `Spark/it` is how many times less CPU than "
+        "Structured Streaming's. `KafkaRange` takes messages out of the client with their offsets and times; ours decodes them, "
+        "checks every value and rule, and commits rows and offsets with a receipt.",
+    ),
 }
 
 

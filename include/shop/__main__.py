@@ -41,6 +41,10 @@ def _parser() -> argparse.ArgumentParser:
     totals.add_argument("--date", type=date.fromisoformat, required=True, metavar="YYYY-MM-DD")
     totals.set_defaults(run=_totals)
 
+    change = commands.add_parser("change-customers", help="let customers change, sign up and leave, for readers of changes")
+    change.add_argument("--count", type=int, default=20, metavar="N", help="how many changes (default: %(default)s)")
+    change.set_defaults(run=_change_customers)
+
     serve = commands.add_parser("serve", help="the API of products and live sales, on 127.0.0.1, until stopped")
     serve.add_argument("--port", type=int, default=int(environment.setting("TALLYCLERK_SHOP_PORT") or 8070))
     serve.add_argument("--faults", action="store_true", help="open the switches by which tests make it misbehave")
@@ -79,6 +83,12 @@ def _seed(options: argparse.Namespace) -> None:
             publication="made" if published else "kept",
             seconds=round(perf_counter() - start, 1),
         )
+
+
+def _change_customers(options: argparse.Namespace) -> None:
+    from include.shop.customer_changes import change_customers
+
+    _answer(**asdict(change_customers(environment.database_conninfo(), options.count)))
 
 
 def _totals(options: argparse.Namespace) -> None:

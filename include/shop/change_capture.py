@@ -3,6 +3,9 @@
 A reader confirms a position only when something arrives that it may read. On a quiet day nothing would, while the rest of the
 database goes on writing log, all of which its slot would keep. So the reader updates the heartbeat's one row now and then, and the
 publication holds that table too (PostgreSQL 17, 47.2.2; Debezium's ``heartbeat.action.query``).
+
+The customers log full rows (``REPLICA IDENTITY FULL``): a deletion then tells what was deleted, and an update also the large values that
+it left unchanged, which the log would not have otherwise.
 """
 
 import psycopg
@@ -14,7 +17,7 @@ PUBLICATION = "shop_cdc"
 
 
 def publish_changes(conninfo: str, *, schema: str = "public", publication: str = PUBLICATION) -> bool:
-    """Make ``<schema>.heartbeat`` and a publication of it and ``<schema>.customers``; safe to repeat.
+    """Make ``<schema>.heartbeat`` and a publication of it and ``<schema>.customers``, which logs full rows; safe to repeat.
 
     :return: whether anything was missing.
     :raises ShopError: the database cannot be reached, or its user may not make a publication.
@@ -38,8 +41,14 @@ def _publish(connection: psycopg.Connection, schema: str, publication: str) -> b
         "SELECT tablename FROM pg_publication_tables WHERE pubname = %s AND schemaname = %s ORDER BY tablename",
         [publication, schema],
     ).fetchall()
+    customers = sql.Identifier(schema, "customers")
+    full = connection.execute(
+        "SELECT relreplident = 'f' FROM pg_class WHERE oid = %s::regclass", [customers.as_string(connection)]
+    ).fetchone()
+    if full != (True,):
+        connection.execute(sql.SQL("ALTER TABLE {} REPLICA IDENTITY FULL").format(customers))
     if [name for (name,) in held] == list(tables):
-        return False
+        return full != (True,)
     names = {
         "heartbeat": sql.Identifier(schema, "heartbeat"),
         "publication": sql.Identifier(publication),

@@ -26,6 +26,8 @@ def ledger(args: Namespace) -> int:
     shown = found[: args.limit]
     if args.output == "json":
         print(json.dumps([receipt.as_dict() for _, receipt in shown], indent=2))
+    elif not shown:
+        print("no load has been signed for this")
     else:
         heads = ["window", "table", "version", "read", "written", "rejected", "filtered", "deduplicated", "closes"]
         print_table(heads, (_line(uri, receipt) for uri, receipt in shown))
@@ -42,7 +44,8 @@ def quarantine_list(args: Namespace) -> int:
     rows: list[dict[str, Any]] = []
     for uri in tables(root, ("quarantine",)):
         condition = None
-        if args.dataset and uri.rpartition("/")[2] != args.dataset:
+        # what streams rejected stands beside what windows did
+        if args.dataset and uri.rpartition("/")[2].removesuffix(".stream") != args.dataset:
             continue
         if args.date:
             day = Window.of_day(args.date).day

@@ -142,14 +142,16 @@ def newest_commits(
     )
 
 
-def partition_count(asked: AdminClient | Consumer, topic: str, *, address: str) -> int:
+def partition_count(
+    asked: AdminClient | Consumer, topic: str, *, address: str, limit_seconds: float = _LIMIT_SECONDS
+) -> int:
     """How many partitions a topic has.
 
     :raises KafkaRefusedError: there is no such topic, or this login may not see it.
     """
     deadline = time.monotonic() + _PROPAGATION_SECONDS
     while True:
-        found = asked.list_topics(topic, timeout=_LIMIT_SECONDS).topics[topic]
+        found = asked.list_topics(topic, timeout=limit_seconds).topics[topic]
         if found.error is None:
             return len(found.partitions)
         if time.monotonic() > deadline:

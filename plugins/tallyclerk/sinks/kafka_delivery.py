@@ -1,9 +1,8 @@
 """Messages on their way to the broker, and the account of those that arrived.
 
-One ``produce`` a message with a delivery report for each: of 300,000 messages of 146 bytes each cost 2.7 µs of CPU so.
-``produce_batch`` with reports costs 2.8 µs, without 2.4, because a dict is made of each message; it also drops headers,
-ignores a message's own partition and returns short when the queue is full. Without reports ``produce`` costs 1.7 µs, but
-then nobody has counted what arrived, nor where.
+One ``produce`` a message with a delivery report for each (``bench/kafka_encode.py``, 146 bytes each): 2.0 µs of CPU, without
+reports 1.5, but then nobody has counted what arrived, nor where. ``produce_batch`` gains next to nothing (1.85 and 1.6 µs),
+because a dict is made of each message; and it drops headers and returns short when the queue is full.
 """
 
 from __future__ import annotations

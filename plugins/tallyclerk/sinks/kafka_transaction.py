@@ -108,7 +108,7 @@ class KafkaTransactionSink:
         with kafka_errors(address=self._address, what=f"the topics of {self.dataset!r}"):
             admin = AdminClient(dict(self._client), logger=log)
             for topic in (self.topic, self.rejects_topic, self.commits_topic):
-                partition_count(admin, topic, address=self._address)
+                partition_count(admin, topic, address=self._address, limit_seconds=min(self._limit, 60.0))
             require_compacted(admin, self.commits_topic, address=self._address)
         self._producer = TransactionalProducer(
             self._client, transactional_id=self.transactional_id, limit_seconds=self._limit

@@ -19,6 +19,7 @@ from tallyclerk.exceptions import (
     ConcurrentLoadError,
     LedgerError,
     RecordError,
+    ServiceUnavailableError,
     SpecError,
     TerminalError,
     TransientError,
@@ -314,6 +315,12 @@ def test_the_load_fails_when_its_topic_is_deleted_while_it_sends(case: TopicCase
         sink.commit(rows(40_000), case.receipt(40_000), complete=True)
     assert isinstance(caught.value, KafkaRefusedError)
     assert receipt_of(case.client, case.load, commits_topic=case.commits) is None
+
+
+def test_a_load_says_so_when_there_is_no_broker() -> None:
+    away = TopicCase("127.0.0.1:9")
+    with pytest.raises(ServiceUnavailableError, match=r"Kafka at 127\.0\.0\.1:9 is not available"):
+        away.sink(limit_seconds=2).__enter__()
 
 
 def test_a_sink_is_refused_when_its_commits_topic_would_forget(case: TopicCase) -> None:

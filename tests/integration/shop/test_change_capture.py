@@ -46,6 +46,16 @@ def test_customers_and_heartbeat_are_published_once(conninfo: str, connection: p
     assert not publish_changes(conninfo, schema=name, publication=name)
 
 
+def test_customers_log_full_rows_again_when_that_was_undone(
+    conninfo: str, connection: psycopg.Connection, name: str
+) -> None:
+    publish_changes(conninfo, schema=name, publication=name)
+    connection.execute(sql.SQL("ALTER TABLE {}.customers REPLICA IDENTITY DEFAULT").format(sql.Identifier(name)))
+    assert publish_changes(conninfo, schema=name, publication=name)
+    query = "SELECT relreplident::text FROM pg_class WHERE oid = %s::regclass"
+    assert connection.execute(query, [f"{name}.customers"]).fetchall() == [("f",)]
+
+
 def test_a_table_that_fell_out_of_the_publication_is_put_back(
     conninfo: str, connection: psycopg.Connection, name: str
 ) -> None:
