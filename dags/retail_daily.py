@@ -72,6 +72,7 @@ with DAG(
         contract=str(CONTRACTS / "products.odcs.yaml"),
         http_conn_id="shop_api",
         endpoint="/products",
+        register="if_compatible",
         # a data set has one writer into Kafka at a time: a second one would end the first one's transaction
         max_active_tis_per_dag=1,
     )

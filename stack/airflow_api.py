@@ -43,9 +43,9 @@ class AirflowApi:
         run = self._call("POST", f"/api/v2/dags/{dag_id}/dagRuns", {"logical_date": None, "conf": conf})
         return str(run["dag_run_id"])
 
-    def scheduled_run(self, dag_id: str, day: str | None = None) -> str | None:
-        """Id of the run whose logical date is that ISO day, however it was made; of the newest such run without a day."""
-        dates = f"logical_date_gte={day}T00:00:00Z&logical_date_lte={day}T00:00:00Z" if day else "run_type=scheduled"
+    def scheduled_run(self, dag_id: str, day: str) -> str | None:
+        """Id of the run whose logical date is that ISO day, however it was made."""
+        dates = f"logical_date_gte={day}T00:00:00Z&logical_date_lte={day}T00:00:00Z"
         found = self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns?{dates}&order_by=-run_after&limit=1")["dag_runs"]
         return str(found[0]["dag_run_id"]) if found else None
 

@@ -1,4 +1,4 @@
-"""`make run`: seed the shop, let the scheduler run yesterday's `retail_daily`, show what came out.
+"""`make run`: seed the shop, let the scheduler run yesterday's `retail_daily`, follow the customers' changes, show what came out.
 
 Unpausing a daily DAG makes the scheduler create yesterday's run by itself: the demo follows that one, and triggers a run of
 its own only where there is none to follow.
@@ -17,7 +17,8 @@ from stack.errors import StackError, ToolMissingError
 from stack.settings import Settings
 from stack.shell import shell_environment
 
-DAG = "retail_daily"
+DAILY = "retail_daily"
+CHANGES = "retail_customers_cdc"
 _DAG_LIMIT_SECONDS = 300
 _SCHEDULED_LIMIT_SECONDS = 60
 _RUN_LIMIT_SECONDS = 1800
@@ -32,7 +33,12 @@ def run_demo(settings: Settings) -> int:
     _python(settings, "-m", "include.shop", "seed")
     yesterday = json.loads(_python(settings, "-m", "include.shop", "days", quiet=True))["yesterday"]
     with AirflowApi(settings) as api:
-        states = {DAG: run_dag(api, DAG, yesterday)}
+        states = {DAILY: run_dag(api, DAILY, yesterday)}
+        # twice: the first run ever only finds where to follow the customers from
+        states[CHANGES] = run_dag(api, CHANGES)
+        if states[CHANGES] == "success":
+            _python(settings, "-m", "include.shop", "change-customers", "--count", "20")
+            states[CHANGES] = run_dag(api, CHANGES)
     for dag_id, state in states.items():
         if state != "success":
             print(f"{dag_id} for {yesterday}: {state}; the tasks' logs are in {settings.logs / 'airflow'}")
@@ -42,19 +48,21 @@ def run_demo(settings: Settings) -> int:
     _airflow(settings, "tallyclerk", "ledger", "--date", yesterday)
     print(f"\nTop customers of {yesterday}", flush=True)
     _airflow(settings, "tallyclerk", "kpis", "--date", yesterday, "--limit", "10")
+    print("\nNewest changes of customers", flush=True)
+    _airflow(settings, "tallyclerk", "ledger", "--dataset", "customers", "--limit", "3")
     return 0
 
 
 def run_dag(api: AirflowApi, dag_id: str, day: str | None = None) -> str:
     """Sees one run of a DAG to its end, printing each step; returns the run's state.
 
-    :param day: the run's logical date; None takes the newest scheduled run, for a DAG with an interval of its own.
+    :param day: the run's logical date; None is now, for a DAG that takes up where its last run ended.
     """
     if not processes.wait_until(lambda: api.has_dag(dag_id), _DAG_LIMIT_SECONDS):
         problems = "; ".join(api.import_errors()) or "the DAG processor has not read it"
         raise StackError(f"Airflow has no DAG {dag_id}: {problems}")
     api.unpause(dag_id)
-    run_id = _scheduled(api, dag_id, day)
+    run_id = _scheduled(api, dag_id, day) if day else None
     if run_id is None:
         run_id = api.trigger(dag_id, {"date": day} if day else {})
         print(f"triggered {dag_id}: {run_id}", flush=True)
@@ -66,7 +74,7 @@ def run_dag(api: AirflowApi, dag_id: str, day: str | None = None) -> str:
     return _follow(api, dag_id, run_id)
 
 
-def _scheduled(api: AirflowApi, dag_id: str, day: str | None) -> str | None:
+def _scheduled(api: AirflowApi, dag_id: str, day: str) -> str | None:
     """The scheduler's own run, once it has made it; None when it will make none, or when that one has failed."""
     found: str | None = None
 
@@ -76,7 +84,7 @@ def _scheduled(api: AirflowApi, dag_id: str, day: str | None) -> str | None:
         return found is not None
 
     # with SHOP_TODAY set, the shop's yesterday may be a day that the scheduler is not at
-    is_due = day is None or day == str(datetime.now(UTC).date() - timedelta(days=1))
+    is_due = day == str(datetime.now(UTC).date() - timedelta(days=1))
     processes.wait_until(is_there, _SCHEDULED_LIMIT_SECONDS if is_due else 0, poll_seconds=1)
     return None if found and api.run_state(dag_id, found) == "failed" else found
 
