@@ -52,8 +52,8 @@ test: install lint typecheck ## everything CI runs, against real services: start
 	@$(STACK) test
 
 .PHONY: test-long
-test-long: install ## the tests that take many minutes: backfills through the real scheduler
-	@$(STACK) test tests/system -- -m long
+test-long: install ## the tests that take many minutes: a week's backfill through the real scheduler, faults by the dozen
+	@TALLYCLERK_BACKFILL_DAYS=$${TALLYCLERK_BACKFILL_DAYS:-7} $(STACK) test -- -m "system or long"
 
 .PHONY: test-dags
 test-dags: install ## only the DAG integrity and policy tests

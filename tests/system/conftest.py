@@ -1,4 +1,4 @@
-"""retail_daily through the stack's real scheduler, once a session: one day triggered, then a backfill over it.
+"""retail_daily through the stack's real scheduler, once a session: one day triggered twice at once, then a backfill over it.
 
 ``TALLYCLERK_BACKFILL_DAYS`` says over how many days (default 2); a day costs a Spark application.
 """
@@ -29,13 +29,15 @@ _DAYS_AFTER_THE_FIRST = 100  # well in the past, and its file lands
 
 
 @dataclass(frozen=True, slots=True)
-class DayRun:
-    """One triggered run and what the stores held of its day right after."""
+class DayRuns:
+    """Two runs of one day at once, and what the stores held of it right after.
+
+    :param tasks: of each run by its id, the tasks' states.
+    """
 
     day: date
-    run_id: str
-    state: str
-    task_states: dict[str, str]
+    states: dict[str, str]
+    tasks: dict[str, dict[str, str]]
     raw: list[Receipt]
     served: dict[str, Kpis]
 
@@ -87,24 +89,27 @@ def days(api: ReadingApi) -> list[date]:
 
 
 @pytest.fixture(scope="session")
-def triggered(api: ReadingApi, days: list[date], settings: Settings, session: Session) -> DayRun:
-    """The first of the days, triggered by its date alone."""
-    run_id = api.trigger(DAG, {"date": days[0].isoformat()})
+def triggered(api: ReadingApi, days: list[date], settings: Settings, session: Session) -> DayRuns:
+    """The first of the days, triggered by its date alone: twice at once, as two people may."""
+    runs = [api.trigger(DAG, {"date": days[0].isoformat()}) for _ in range(2)]
+
+    def states() -> dict[str, str]:
+        return {run_id: api.run_state(DAG, run_id) for run_id in runs}
+
     processes.wait_until(
-        lambda: api.run_state(DAG, run_id) in ("success", "failed"), _RUN_LIMIT_SECONDS, poll_seconds=1
+        lambda: set(states().values()) <= {"success", "failed"}, len(runs) * _RUN_LIMIT_SECONDS, poll_seconds=1
     )
-    return DayRun(
+    return DayRuns(
         days[0],
-        run_id,
-        api.run_state(DAG, run_id),
-        api.task_states(DAG, run_id),
+        states(),
+        {run_id: api.task_states(DAG, run_id) for run_id in runs},
         raw_receipts(settings, days[0]),
         served_kpis(session, days[0]),
     )
 
 
 @pytest.fixture(scope="session")
-def backfilled(triggered: DayRun, days: list[date], settings: Settings) -> Backfill:
+def backfilled(triggered: DayRuns, days: list[date], settings: Settings) -> Backfill:
     """All the days, the triggered one again among them."""
     first, second = (_backfill(settings, days) for _ in range(2))
     return Backfill(days, first, second)

@@ -56,7 +56,7 @@ class TableRows:
         """
         check_time_zone(self.time_zone)
         address, relation = Address.of(self.uri), Relation(self.table)
-        source = f"{address.uri}/{self.table}"
+        source = f"{address.uri}/{relation.path}"
         provenance = Provenance(
             dataset=self.dataset or self.contract.dataset, window=window.key, source=source, load_id=self.load_id,
             contract_version=self.contract.version,

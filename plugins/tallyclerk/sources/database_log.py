@@ -118,7 +118,8 @@ class LogChanges:
         check_cursor(cursor, method=METHOD, table=self.table)
         address, run = Address.of(self.uri), None
         with database_errors(address, relation=self.table), self._connect() as connection:
-            run = _Run(self, connection, Relation(self.table), window, f"{address.uri}/{self.table}", directory)
+            relation = Relation(self.table)
+            run = _Run(self, connection, relation, window, f"{address.uri}/{relation.path}", directory)
             yield from run.pieces(cursor)
 
     def drop_slot(self) -> bool:

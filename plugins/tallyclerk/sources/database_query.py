@@ -41,6 +41,11 @@ class Relation:
         return self.table or "query"
 
     @property
+    def path(self) -> str:
+        """Behind the database's URI: ``schema/table``, as assets and lineage spell it, or ``query``."""
+        return (self.table or "query").replace(".", "/", 1)
+
+    @property
     def from_sql(self) -> str:
         """What stands behind FROM. A query is wrapped, so that a comment at its end hides nothing."""
         if self.table:

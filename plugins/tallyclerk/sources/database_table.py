@@ -98,7 +98,7 @@ class DatabaseTable:
             plans = self._plan(relation, described)
             condition = self._condition(snapshot, relation, position, window)
             counted = snapshot.count(relation, condition)
-            source = f"{address.uri}/{relation.name}"
+            source = f"{address.uri}/{relation.path}"
             with (
                 self._spool(directory, "rows", plans) as rows,
                 ParquetSpool(directory, "rejects", rejects_schema()) as rejects,

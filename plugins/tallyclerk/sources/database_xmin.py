@@ -102,7 +102,7 @@ class QueryChanges:
                 raise SpecError(f"{name}={getattr(self, name)!r} is not one of {', '.join(allowed)}.")
         check_cursor(cursor, method=METHOD, table=self.table)
         address, relation = Address.of(self.uri), Relation(self.table)
-        source = f"{address.uri}/{self.table}"
+        source = f"{address.uri}/{relation.path}"
         provenance = Provenance(
             dataset=self.dataset or self.contract.dataset, window=window.key, source=source, load_id=self.load_id,
             contract_version=self.contract.version,

@@ -77,6 +77,7 @@ class KafkaMessages:
         :param name: the load's, for quarantine: its window's key, or the range's.
         :raises ReconcileError: the range does not hold as many messages as its writer counted.
         :raises TooManyRejectsError: by ``max_rejected_ratio``, or by a rule that lets no load pass.
+        :raises RecordError: a rule about all rows of a window is broken.
         :raises OffsetsDeletedError, ServiceUnavailableError: see :meth:`KafkaRange.read`.
         """
         schema = row_schema(self.decoder.target if self.rules is None else self.rules.schema, self.metadata)
@@ -95,20 +96,22 @@ class KafkaMessages:
                 progress.add(len(batch.values))
             progress.done()
             files, quarantined = rows.finish(), rejects.spool.finish()
-        ledger = Ledger(
-            read=counts.messages,
-            written=sum(file.rows for file in files),
-            rejected=rejects.messages,
-            filtered=counts.tombstones,
-        )
-        self._check(name, ledger, rejects)
+            ledger = Ledger(
+                read=counts.messages,
+                written=sum(file.rows for file in files),
+                rejected=rejects.messages,
+                filtered=counts.tombstones,
+            )
+            self._check(name, ledger, rejects)
+            # a stream has no end, and rules about all rows no moment to hold
+            warnings = self.rules.warnings(files) if self.rules and not self.by_day else []
         return Extract(
             schema=schema,
             files=files,
             ledger=ledger,
             rejects=quarantined[0] if quarantined and not self.by_day else None,
             dated_rejects=quarantined if self.by_day else (),
-            sources=(self._facts(counts),),
+            sources=(self._facts(counts, warnings),),
             cursor={OFFSETS_KEY: self.offsets.as_dict()},
             fingerprint=self.fingerprint_of_range(),
         )
@@ -187,8 +190,9 @@ class KafkaMessages:
         }
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
-    def _facts(self, counts: _Counts) -> dict[str, Any]:
-        return {"uri": self.reader.uri, "records": counts.messages, "bytes": counts.bytes}
+    def _facts(self, counts: _Counts, warnings: Sequence[str]) -> dict[str, Any]:
+        facts = {"uri": self.reader.uri, "records": counts.messages, "bytes": counts.bytes}
+        return {**facts, "warnings": list(warnings)} if warnings else facts
 
 
 @dataclass(slots=True)

@@ -224,7 +224,10 @@ class KafkaRange:
                 first, start = self.bounds()[partition][0], max(starts.get(partition, 0), cast("int", message.offset()))
                 raise self._deleted(partition, start, first, "it was deleted while it was read")
             else:
-                raise classify(error, address=self._address, what=f"reading the topic {self.topic!r}")
+                meant = classify(error, address=self._address, what=f"reading the topic {self.topic!r}")
+                if not isinstance(meant, ServiceUnavailableError):
+                    raise meant
+                self._last_error = error  # the client goes on trying; how long, the stall limit says
         return reached
 
     def _deleted(self, partition: int, start: int, first: int, cause: str) -> OffsetsDeletedError:

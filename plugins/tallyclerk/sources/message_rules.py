@@ -7,6 +7,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from tallyclerk.contracts.projections import arrow_schema, duckdb_output, duckdb_types, quoted
+from tallyclerk.core.extract import SpooledFile
+from tallyclerk.sources.csv_table_rules import table_warnings
 from tallyclerk.sources.message_findings import Finding
 
 if TYPE_CHECKING:
@@ -86,6 +88,14 @@ class RowRules:
             for column, field in zip(columns, nullable, strict=True)
         ]
         return pa.RecordBatch.from_arrays(flat, schema=nullable), tuple(findings)
+
+    def warnings(self, files: Sequence[SpooledFile]) -> list[str]:
+        """What the rules about all rows together say of a window.
+
+        :raises RecordError: such a rule is broken that does not only warn.
+        """
+        assert self._connection is not None
+        return table_warnings(self._connection, self._contract, files, keys_are_unique=False)
 
     def _empty(self) -> pa.RecordBatch:
         import pyarrow as pa

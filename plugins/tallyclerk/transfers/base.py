@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -54,9 +54,17 @@ class LoadOperator(BaseOperator):
             context["outlet_events"][outlet].extra = {"receipt": facts}
         lineage = get_hook_lineage_collector()
         for source in receipt.sources:
-            lineage.add_input_asset(hook, uri=source["uri"])
-        lineage.add_output_asset(hook, uri=receipt.location, asset_extra={"window": receipt.window})
+            self._mirror(lineage.add_input_asset, hook, uri=source["uri"])
+        self._mirror(lineage.add_output_asset, hook, uri=receipt.location, asset_extra={"window": receipt.window})
         return facts
+
+    def _mirror(self, add: Callable[..., None], hook: BaseHook, *, uri: str, **facts: Any) -> None:
+        """Tell the lineage of one asset. What is committed stands, also where a stock provider refuses the asset's URI, as
+        that of a query, which names no table."""
+        try:
+            add(hook, uri=uri, **facts)
+        except ValueError as refusal:
+            self.log.info("the lineage leaves out %s: %s", uri, refusal)
 
 
 class LakeLoadOperator(LoadOperator):

@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 from airflow.sdk import Asset
+from airflow.sdk.lineage import HookLineageCollector
 from deltalake import DeltaTable
 
 from include.shop import landing
@@ -156,3 +157,28 @@ def test_all_rows_are_loaded_when_a_table_is_read_in_full(lake: str, table: str,
     ]
     assert {row["updated_at"] for row in found} == {datetime(2026, 3, 10, 12, tzinfo=UTC)}
     assert "password" not in json.dumps(run.value)
+
+
+def test_the_lineage_names_what_was_read_and_written_when_somebody_collects_it(
+    lake: str, table: str, shop: Path, run_task: RunTask, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # without a reader, such as OpenLineage's with a place to send to, Airflow's collector does nothing
+    collector = HookLineageCollector()
+    monkeypatch.setattr("airflow.sdk.lineage.get_hook_lineage_collector", lambda: collector)
+    run_task(sales(lake), conf={"date": DAY.isoformat()})
+    customers = DatabaseToHdfsOperator(
+        task_id="customers", contract=str(CONTRACTS / "customers.odcs.yaml"), database_conn_id="shop_db", table=table,
+        mode="full", target=f"{lake}/customers", quarantine=f"{lake}/quarantine",
+    )  # fmt: skip
+    run_task(customers, conf={"date": DAY.isoformat()})
+    hdfs = f"hdfs://{LOOPBACK}:{settings.port('HDFS')}"
+    postgres = f"postgres://{LOOPBACK}:{settings.port('POSTGRES')}"
+    found = collector.collected_assets
+    assert {entry.asset.uri for entry in found.inputs} == {
+        (shop / "transactions_2026-03-10.csv").as_uri(),
+        f"{postgres}/retail/{table.replace('.', '/')}",
+    }
+    assert [(entry.asset.uri, entry.asset.extra) for entry in found.outputs] == [
+        (f"{hdfs}{lake}/sales", {"window": "2026-03-10"}),
+        (f"{hdfs}{lake}/customers", {"window": "2026-03-10"}),
+    ]

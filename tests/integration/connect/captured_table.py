@@ -14,6 +14,7 @@ from uuid import uuid4
 
 import httpx
 import psycopg
+import pytest
 
 from stack import processes
 from stack.services import kafka
@@ -22,6 +23,34 @@ from stack.settings import LOOPBACK, ROOT, Settings
 DECLARED = ROOT / "include" / "connect" / "customers-debezium.json"
 LIMIT_SECONDS = 240
 Isolation = Literal["read_committed", "read_uncommitted"]
+
+
+def set_connections(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of airflow_settings.yaml that connectors need, for an instance of the stack."""
+    stated = {
+        "SHOP_DB": {
+            "conn_type": "postgres",
+            "host": LOOPBACK,
+            "port": settings.port("POSTGRES"),
+            "schema": "retail",
+            "login": "retail",
+            "password": settings.secret("RETAIL_DB_PASSWORD"),
+        },
+        "CONNECT_DEFAULT": {
+            "conn_type": "http",
+            "host": LOOPBACK,
+            "port": settings.port("CONNECT"),
+            "extra": {"secrets_folder": str(settings.connect_secrets)},
+        },
+        "SCHEMA_REGISTRY_DEFAULT": {
+            "conn_type": "http",
+            "host": LOOPBACK,
+            "port": settings.port("REGISTRY"),
+            "extra": {"path": "/apis/ccompat/v7"},
+        },
+    }
+    for name, connection in stated.items():
+        monkeypatch.setenv(f"AIRFLOW_CONN_{name}", json.dumps(connection))
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +159,15 @@ class CapturedTable:
                 found.append((key["household_id"], value))
         consumer.close()
         return found
+
+    def written(self) -> int:
+        """Offsets used in the topic: messages, committed or not, and the markers of transactions."""
+        from confluent_kafka import Consumer, TopicPartition
+
+        consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": f"{self.name}-look"})
+        ends = [consumer.get_watermark_offsets(TopicPartition(self.topic, number), 60)[1] for number in range(3)]
+        consumer.close()
+        return sum(ends)
 
     def _partitions(self, consumer: Any) -> int:
         topic = consumer.list_topics(timeout=60).topics.get(self.topic)

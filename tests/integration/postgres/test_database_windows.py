@@ -113,7 +113,7 @@ def test_the_cursor_and_the_source_are_told_without_a_secret(
     assert extract.cursor == {"column": "at", "from": "2026-03-01T00:00:00+00:00", "to": "2026-03-02T00:00:00+00:00"}
     (facts,) = extract.sources
     assert facts["uri"].startswith("postgresql://127.0.0.1:")
-    assert facts["uri"].endswith(f"/retail/{schema}.events")
+    assert facts["uri"].endswith(f"/retail/{schema}/events")
     assert (facts["records"], facts["mode"]) == (1, "incremental")
     password = psycopg.conninfo.conninfo_to_dict(uri)["password"]
     assert str(password) not in repr((extract, DatabaseTable(uri=uri, table="a.b")))
