@@ -33,11 +33,12 @@ class CheckTotalsOperator(BaseOperator):
     :param days: ISO dates, usually from :class:`~tallyclerk.operators.touched_days.TouchedDaysOperator`. Templated.
     :param kpis: the lake's tables of KPIs, each with the path of its contract, which names its table in Cassandra. Templated.
     :param sales: the lake's table of cleaned sales. Templated.
+    :param keyspace: instead of the contracts'. Templated.
     :return: for each day, the totals of each store.
     :raises ReconcileError: they differ; every difference is named.
     """
 
-    template_fields: Sequence[str] = ("days", "kpis", "sales")
+    template_fields: Sequence[str] = ("days", "kpis", "sales", "keyspace")
 
     def __init__(
         self,
@@ -45,12 +46,13 @@ class CheckTotalsOperator(BaseOperator):
         days: Sequence[str],
         kpis: Mapping[str, str],
         sales: str = "/data/processed/transactions",
+        keyspace: str | None = None,
         hdfs_conn_id: str = "hdfs_default",
         cassandra_conn_id: str = "cassandra_default",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.days, self.kpis, self.sales = days, kpis, sales
+        self.days, self.kpis, self.sales, self.keyspace = days, kpis, sales, keyspace
         self.hdfs_conn_id, self.cassandra_conn_id = hdfs_conn_id, cassandra_conn_id
 
     def execute(self, context: Context) -> dict[str, dict[str, dict[str, str]]]:
@@ -70,7 +72,7 @@ class CheckTotalsOperator(BaseOperator):
                     keys, total = lake_kpis(lake.uri(path), mapping.partition_key[0], date_of_day)
                     found[day][f"{mapping.table} on HDFS"] = total
                     found[day][f"{mapping.table} in Cassandra"] = cassandra_kpis(
-                        cassandra.session, mapping, keys, date_of_day
+                        cassandra.session, self.keyspace or mapping.keyspace, mapping, keys, date_of_day
                     )
         wrong = [
             f"{day}: " + ", ".join(f"{store} {total.count:,} lines, {total.amount}" for store, total in totals.items())
@@ -100,12 +102,12 @@ def lake_kpis(uri: str, key: str, day: date) -> tuple[list[str], DayTotal]:
     )
 
 
-def cassandra_kpis(session: Any, mapping: CassandraMapping, keys: list[str], day: date) -> DayTotal:
+def cassandra_kpis(session: Any, keyspace: str, mapping: CassandraMapping, keys: list[str], day: date) -> DayTotal:
     """The summed KPIs of these keys; one that is missing adds nothing, which the comparison then shows."""
     from cassandra.concurrent import execute_concurrent_with_args
 
     statement = session.prepare(
-        f"SELECT total_amount, transaction_count FROM {mapping.keyspace}.{mapping.table} "  # noqa: S608 - names of a contract
+        f"SELECT total_amount, transaction_count FROM {keyspace}.{mapping.table} "  # noqa: S608 - names of a contract
         f"WHERE {mapping.partition_key[0]} = ? AND date = ?"
     )
     count, amount = 0, Decimal("0.00")
