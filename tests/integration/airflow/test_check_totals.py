@@ -94,9 +94,10 @@ def stores(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stores]:
 def test_the_day_is_done_when_three_stores_hold_the_same(stores: Stores, run_task: RunTask) -> None:
     run = run_task(stores.check())
     assert run.value == {
-        "2026-03-10": dict.fromkeys(
-            ("processed sales", "customer_kpis on HDFS", "customer_kpis in Cassandra"), {"count": "3", "amount": "3.35"}
-        )
+        "2026-03-10": {
+            store: {"count": "3", "amount": "3.35"}
+            for store in ("processed sales", "customer_kpis on HDFS", "customer_kpis in Cassandra")
+        }
     }
 
 
