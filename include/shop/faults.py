@@ -6,6 +6,7 @@ since the plan was posted; a request may be struck by several. ``GET /_faults`` 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -128,16 +129,10 @@ class Faults:
             if not step.strikes(len(self.requests)):
                 continue
             if isinstance(step, Inserted):
-                for offset, row in enumerate(step.rows if rows else ()):
-                    rows.insert(step.index + offset, _json(row))  # type: ignore[union-attr]
+                if rows is not None:
+                    rows.insert(step.index, [json.dumps(row, separators=(",", ":")).encode() for row in step.rows])
             elif isinstance(step, Deleted):
-                for _ in range(step.count if rows else 0):
-                    rows.delete(step.index)  # type: ignore[union-attr]
+                if rows is not None:
+                    rows.delete(step.index, step.count)
             else:
                 yield step
-
-
-def _json(row: dict[str, object]) -> bytes:
-    import json
-
-    return json.dumps(row, separators=(",", ":")).encode()

@@ -45,19 +45,19 @@ class Rows:
         """Where the rows behind a rank begin: what a cursor points to."""
         return bisect_right(self.ranks, rank)
 
-    def insert(self, index: int, body: bytes) -> None:
+    def insert(self, index: int, bodies: Sequence[bytes]) -> None:
+        """Put new rows in front of a row, or at the end."""
         index = min(index, len(self))
         before = self.ranks[index - 1] if index else -1.0
         after = self.ranks[index] if index < len(self) else before + 2.0
-        self.ranks.insert(index, (before + after) / 2)
-        self.bodies.insert(index, body)
+        # evenly spread: halving the gap for each would leave the last ones no rank of their own
+        step = (after - before) / (len(bodies) + 1)
+        self.ranks[index:index] = [before + step * number for number in range(1, len(bodies) + 1)]
+        self.bodies[index:index] = bodies
 
-    def delete(self, index: int) -> None:
-        """Remove a row; one that is not there is no error."""
-        del self.ranks[index : index + 1], self.bodies[index : index + 1]
-
-    def copy(self) -> Rows:
-        return Rows(list(self.bodies), list(self.ranks))
+    def delete(self, index: int, count: int) -> None:
+        """Remove rows; ones that are not there are no error."""
+        del self.ranks[index : index + count], self.bodies[index : index + count]
 
 
 def products() -> Rows:

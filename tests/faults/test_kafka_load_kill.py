@@ -10,27 +10,35 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from confluent_kafka.admin import AclBinding, AclOperation, AclPermissionType, ResourcePatternType, ResourceType
 
 from stack.service import dependants, select
 from stack.services import SERVICES
 from stack.settings import LOOPBACK, PORTS, ROOT, load_settings
 from stack.supervisor import Supervisor
 from tallyclerk.exceptions import ServiceUnavailableError
+from tallyclerk.sinks.kafka_commits import receipt_of
 from tallyclerk.sinks.kafka_encoding import JsonEncoder, Messages
+from tallyclerk.sinks.kafka_errors import KafkaRefusedError
 from tests.faults import dying_kafka_load
 from tests.faults.dying_kafka_load import COMMITTED_PAGES, PAGE_ROWS, PAGES, STOPS, load
-from tests.integration.kafka.topic_case import SCHEMA, TopicCase, bootstrap_servers, numbers_in_order
+from tests.integration.kafka.topic_case import SCHEMA, TopicCase, bootstrap_servers, numbers_in_order, rows
 
 pytestmark = [pytest.mark.faults, pytest.mark.integration]
 TIMES = int(os.environ.get("TALLYCLERK_KILLS", "1"))
 """How often the load is killed at each step."""
 (KAFKA,) = select(SERVICES, ["kafka"])
+ACCESS_RULES = """
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+allow.everyone.if.no.acl.found=true
+"""
 
 
 @pytest.fixture
@@ -76,8 +84,14 @@ def free_ports(count: int) -> list[int]:
 
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Supervisor]:
-    """A second Kafka, of this file's own."""
+    """A second Kafka, of this file's own, that obeys access rules where there are any."""
     home: Path = tmp_path_factory.mktemp("second-kafka")
+    root: Path = tmp_path_factory.mktemp("second-root")
+    shutil.copytree(ROOT / "stack" / "conf", root / "stack" / "conf")
+    (root / "stack" / "maven").symlink_to(ROOT / "stack" / "maven")
+    (root / "include").symlink_to(ROOT / "include")
+    with (root / "stack" / "conf" / "kafka" / "server.properties.in").open("a") as conf:
+        conf.write(ACCESS_RULES)
     (home / "jars").symlink_to(load_settings().home / "jars")
     environ = {
         **os.environ,
@@ -86,7 +100,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Supervisor]:
         "TALLYCLERK_ENV_FILE": str(home / ".env"),
         "TALLYCLERK_KAFKA_HEAP": "320m",
     }
-    supervisor = Supervisor(load_settings(environ, root=ROOT))
+    supervisor = Supervisor(load_settings(environ, root=root))
     supervisor.up([KAFKA])
     yield supervisor
     supervisor.down(dependants(SERVICES, ["kafka"]))
@@ -105,6 +119,10 @@ def kill(broker: Supervisor) -> None:
     identity = broker.identity(KAFKA)
     assert identity is not None
     os.kill(identity.pid, signal.SIGKILL)
+    deadline = time.monotonic() + 120
+    while broker.identity(KAFKA) is not None:  # else `up` takes the dying process for a living one
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 class Interrupted:
@@ -154,3 +172,28 @@ def test_the_retry_finishes_the_load_when_the_broker_stays_away_too_long(
     assert sent == PAGES - 1
     assert_each_row_once(own_case)
 
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "remedy"),
+    [(ResourceType.TOPIC, "WRITE and DESCRIBE"), (ResourceType.TRANSACTIONAL_ID, "transactional ids")],
+    ids=["topic", "transactional id"],
+)
+def test_nothing_is_visible_when_kafka_refuses_the_right_to_write(
+    own_case: TopicCase, kind: ResourceType, remedy: str
+) -> None:
+    def rule(operation: AclOperation, permission: AclPermissionType) -> AclBinding:
+        name = own_case.name if kind == ResourceType.TOPIC else own_case.sink().transactional_id
+        return AclBinding(kind, name, ResourcePatternType.LITERAL, "User:ANONYMOUS", "*", operation, permission)
+
+    rules = [
+        rule(AclOperation.WRITE, AclPermissionType.DENY),
+        rule(AclOperation.DESCRIBE, AclPermissionType.ALLOW),
+        *([rule(AclOperation.READ, AclPermissionType.ALLOW)] if kind == ResourceType.TOPIC else []),
+    ]
+    for future in own_case.admin.create_acls(rules).values():
+        future.result(120)
+    with pytest.raises(KafkaRefusedError, match=remedy), own_case.sink() as sink:
+        sink.commit(rows(10), own_case.receipt(10), complete=True)
+    assert own_case.messages(isolation="read_uncommitted") == []
+    assert receipt_of(own_case.client, own_case.load, commits_topic=own_case.commits) is None

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from tallyclerk.exceptions import ConcurrentLoadError, ServiceUnavailableError, TallyclerkError
+from tallyclerk.exceptions import ConcurrentLoadError, ServiceUnavailableError, TallyclerkError, TerminalError
 from tallyclerk.sinks.kafka_errors import SERVICE, classify, kafka_errors
 
 if TYPE_CHECKING:
@@ -95,8 +95,15 @@ class TransactionalProducer:
             yield
             self._commit(load)
         except BaseException as error:
-            if not self._end_unknown and isinstance(reason := self._abort(load), ConcurrentLoadError):
-                raise reason from error  # a fenced producer's other calls only say "fatal"
+            if self._end_unknown:
+                raise
+            reasons = [self._state_error(load), self._abort(load)]
+            for reason in reasons:
+                # the client's other calls only say "fatal", and its messages only that they were purged
+                if isinstance(reason, ConcurrentLoadError):
+                    raise reason from error
+                if isinstance(reason, TerminalError) and isinstance(error, ServiceUnavailableError):
+                    raise reason from error
             raise
 
     def close(self) -> None:
@@ -122,6 +129,20 @@ class TransactionalProducer:
                 # it may have been committed: an abort now would ask for the opposite
                 self._end_unknown = found.retriable()
                 raise classify(error, address=self._address, what="to commit a transaction", load=load) from error
+
+    def _state_error(self, load: str) -> TallyclerkError | None:
+        """The first error of the open transaction, None when there was none.
+
+        Any call that its state forbids tells it; this one has no effect there.
+        """
+        from confluent_kafka import KafkaError, KafkaException
+
+        try:
+            self.messages.begin_transaction()
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError._STATE:
+                return classify(error, address=self._address, what="the transaction", load=load)
+        return None
 
     def _abort(self, load: str) -> TallyclerkError | None:
         """Abort, or say why that was not possible.

@@ -33,6 +33,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from tallyclerk.contracts.model import Contract, RestDialect
@@ -266,16 +267,13 @@ class RestPages:
         overlap: int,
     ) -> Page:
         """What is new of a page that continues what was read."""
-        import pyarrow as pa
-
         records, new = received.records, set()
         for ordinal, identity in enumerate(received.identities[overlap:], overlap):
             if identity not in seen:
                 seen.add(identity)
                 new.add(ordinal)
         following = self._following(position, request, received, reading, overlap)
-        taken = [ordinal in new for ordinal in records.ordinals]
-        rows = records.rows if all(taken) else records.rows.filter(pa.array(taken, pa.bool_()))
+        rows = _taken(records.rows, [ordinal in new for ordinal in records.ordinals])
         read = records.count - overlap
         ledger = Ledger(
             read=read,
@@ -358,3 +356,16 @@ class RestPages:
             total,
         )
         return position.again()
+
+
+def _taken(rows: pa.Table, wanted: list[bool]) -> pa.Table:
+    """The wanted rows, as slices: they are nearly always all, or all behind an overlap."""
+    import pyarrow as pa
+
+    parts, start = [], 0
+    for is_wanted, group in groupby(wanted):
+        count = len(list(group))
+        if is_wanted:
+            parts.append(rows.slice(start, count))
+        start += count
+    return pa.concat_tables(parts) if parts else rows.slice(0, 0)

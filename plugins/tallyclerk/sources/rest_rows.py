@@ -12,33 +12,29 @@ The JSON is decoded at once into typed columns; only a page with a record that d
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 from tallyclerk.contracts.model import Column, Contract, Rule
-from tallyclerk.contracts.physical_types import lookup, spell
 from tallyclerk.contracts.projections import arrow_schema, duckdb_output, quoted
 from tallyclerk.contracts.row_rules import text_literal
+from tallyclerk.sources.rest_types import (
+    cast_of,
+    decoded_as,
+    json_text,
+    misfit_of,
+    scalar_text,
+    text_name,
+)
 
 if TYPE_CHECKING:
     import duckdb
     import msgspec
     import pyarrow as pa
 
-_DIRECT: dict[str, Any] = {
-    "text": str,
-    "boolean": bool,
-    "double": float,
-    "smallint": (-(2**15), 2**15 - 1),
-    "int": (-(2**31), 2**31 - 1),
-    "bigint": (-(2**63), 2**63 - 1),
-}
-"""Kinds whose JSON form is their value; for whole numbers, their bounds."""
-_UUID = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
-_ISO_DATE = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
-_ISO_TIME = _ISO_DATE + r"[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?(Z|[+-][0-9]{2}(:?[0-9]{2})?)?"
 _ORDINAL = "record ordinal"
 _LONGEST_SHOWN = 200
 
@@ -100,11 +96,10 @@ class RowReader:
         count = len(records) + len({problem.ordinal for problem in problems})
         if not records:
             return PageRows(count, self.schema.empty_table(), (), tuple(problems))
-        table = self._raw_table(records, ordinals)
-        rows, kept, broken = self._typed(table)
+        rows, kept, broken = self._typed(records, ordinals)
         if broken:
             raws = msgspec.json.decode(data, type=list[msgspec.Raw])
-            problems += [Problem(*problem, _text(raws[problem[0]])) for problem in broken]
+            problems += [Problem(*problem, json_text(raws[problem[0]])) for problem in broken]
             problems.sort(key=lambda problem: problem.ordinal)
         return PageRows(count, rows, kept, tuple(problems))
 
@@ -115,7 +110,7 @@ class RowReader:
     @cached_property
     def _types(self) -> dict[str, Any]:
         """Column → the type its JSON is decoded as."""
-        return {column.name: _decoded_as(column) for column in self._columns}
+        return {column.name: decoded_as(column) for column in self._columns}
 
     @cached_property
     def _decoder(self) -> msgspec.json.Decoder[Any]:
@@ -143,7 +138,7 @@ class RowReader:
     def _type_problems(self, ordinal: int, raw: msgspec.Raw) -> list[Problem]:
         import msgspec
 
-        text, found = _text(raw), []
+        text, found = json_text(raw), []
         try:
             values = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
         except msgspec.ValidationError:
@@ -154,38 +149,39 @@ class RowReader:
                 if value is not None:
                     msgspec.json.decode(value, type=self._types[column.name])
             except msgspec.ValidationError:
-                shown = _text(value)[:_LONGEST_SHOWN]
+                shown = json_text(value)[:_LONGEST_SHOWN]
                 found.append(Problem(ordinal, column.name, "type", f"{shown} is not a {column.type}", text))
         return found
 
-    def _raw_table(self, records: list[Any], ordinals: Sequence[int]) -> pa.Table:
-        """Direct kinds as they are, the others as text."""
-        import pyarrow as pa
+    def _texts(self, records: list[Any]) -> str:
+        """Every value as text, column by column, in JSON: ``{"c0": ["a", null], ...}``."""
+        import msgspec
 
-        arrays, names = [pa.array(ordinals, pa.int32())], [_ORDINAL]
+        columns = {}
         for index, column in enumerate(self._columns):
             name = f"c{index}"
             values = [getattr(record, name) for record in records]
-            if column.kind not in _DIRECT:
-                values = [None if value is None else _scalar_text(value) for value in values]
-            arrays.append(pa.array(values, _raw_type(column)))
-            names.append(column.name)
-        return pa.table(arrays, names=names)
+            if column.kind != "text":
+                values = [None if value is None else scalar_text(value) for value in values]
+            columns[name] = values
+        return msgspec.json.encode(columns).decode()
 
-    def _typed(self, table: pa.Table) -> tuple[pa.Table, Sequence[int], list[tuple[int, str, str, str]]]:
-        """Rows that fit, their ordinals, and of the others (ordinal, column, reason, detail)."""
-        connection = self._connection
-        connection.register("page", table)
-        try:
-            found = connection.execute(self._query).to_arrow_table()
-            ordinals = found.column(_ORDINAL).to_pylist()
-            rows = found.drop_columns([_ORDINAL]).cast(self.schema)
-            if len(ordinals) == table.num_rows:
-                return rows, ordinals, []
-            broken = connection.execute(self._problem_query).fetchall()
-        finally:
-            connection.unregister("page")
-        return rows, ordinals, [(ordinal, *problem.values()) for ordinal, listed in broken for problem in listed]
+    def _typed(
+        self, records: list[Any], ordinals: Sequence[int]
+    ) -> tuple[pa.Table, Sequence[int], list[tuple[int, str, str, str]]]:
+        """Rows that fit, their ordinals, and of the others (ordinal, column, reason, detail).
+
+        The texts go to the engine as a literal: for a parameter, or to scan an Arrow table, it would import pandas, which
+        costs more than the whole page.
+        """
+        self._connection.execute(f"SET VARIABLE page = {text_literal(self._texts(records))}")
+        found = self._connection.execute(self._query).to_arrow_table()
+        kept = [ordinals[index] for index in found.column(_ORDINAL).to_pylist()]
+        rows = found.drop_columns([_ORDINAL]).cast(self.schema)
+        if len(kept) == len(records):
+            return rows, kept, []
+        broken = self._connection.execute(self._problem_query).fetchall()
+        return rows, kept, [(ordinals[index], *problem.values()) for index, listed in broken for problem in listed]
 
     @cached_property
     def _connection(self) -> duckdb.DuckDBPyConnection:
@@ -198,20 +194,22 @@ class RowReader:
 
     @cached_property
     def _typed_source(self) -> str:
-        parts = [quoted(_ORDINAL)]
+        shape = json.dumps({f"c{index}": ["VARCHAR"] for index in range(len(self._columns))})
+        lists = ", ".join(f"unnest(columns.c{i}) AS {quoted(c.name)}" for i, c in enumerate(self._columns))
+        parts = [f"row_number() OVER () - 1 AS {quoted(_ORDINAL)}"]
         for column in self._columns:
-            if column.kind in _DIRECT:
-                parts.append(quoted(column.name))
-            else:
-                parts.append(f"{quoted(column.name)} AS {_text_name(column.name)}")
-                parts.append(f"{_cast(column)} AS {quoted(column.name)}")
-        query = f"SELECT {', '.join(parts)} FROM page"  # noqa: S608 - quoted names
+            parts.append(f"{quoted(column.name)} AS {text_name(column.name)}")
+            parts.append(f"{cast_of(column)} AS {quoted(column.name)}")
+        query = (
+            f"SELECT {', '.join(parts)} FROM "  # noqa: S608 - quoted names
+            f"(SELECT {lists} FROM (SELECT from_json(getvariable('page'), {text_literal(shape)}) AS columns))"
+        )
         derived = [f"{column.derived} AS {quoted(column.name)}" for column in self.contract.columns if column.derived]
         return f"SELECT *, {', '.join(derived)} FROM ({query})" if derived else query  # noqa: S608
 
     @cached_property
     def _fits(self) -> str:
-        conditions = [f"NOT ({misfit})" for column in self._columns if (misfit := _misfit(column))]
+        conditions = [f"NOT ({misfit})" for column in self._columns if (misfit := misfit_of(column))]
         conditions += [f"NOT coalesce({rule.violation}, false)" for rule in self.rules]
         return " AND ".join(conditions) or "true"
 
@@ -226,16 +224,15 @@ class RowReader:
     @cached_property
     def _problem_query(self) -> str:
         problems = [
-            _problem(column.name, "type", misfit, _text_name(column.name), f"is not a {column.type}")
+            _problem(column.name, "type", misfit, text_name(column.name), f"is not a {column.type}")
             for column in self._columns
-            if (misfit := _misfit(column))
+            if (misfit := misfit_of(column))
         ]
         for rule in self.rules:
             reason = "required" if rule.check == "required" else f"rule:{rule.id}"
             violation = rule.violation
-            column = next((column for column in self._columns if column.name == rule.column), None)
-            if rule.check == "required" and column and column.kind not in _DIRECT:
-                violation += f" AND {_text_name(column.name)} IS NULL"  # a value of the wrong type is no empty one
+            if rule.check == "required" and rule.column in self._types:
+                violation += f" AND {text_name(rule.column)} IS NULL"  # a value of the wrong type is no empty one
             value = f"CAST({quoted(rule.column)} AS VARCHAR)" if rule.column else "NULL"
             problems.append(_problem(rule.column or "", reason, violation, value, rule.message))
         return (
@@ -247,72 +244,6 @@ class RowReader:
 def raw_digest(text: str) -> str:
     """What a record without a usable key is known again by."""
     return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
-
-
-def _decoded_as(column: Column) -> Any:
-    import msgspec
-
-    kind = _DIRECT.get(column.kind)
-    if isinstance(kind, tuple):
-        return Annotated[int, msgspec.Meta(ge=kind[0], le=kind[1])] | None
-    if kind is not None:
-        return kind | None
-    # a decimal's own digits; Raw takes null as well
-    return msgspec.Raw if column.kind == "decimal" else str | None
-
-
-def _raw_type(column: Column) -> pa.DataType:
-    import pyarrow as pa
-
-    return pa.type_for_alias(lookup(column.type).arrow) if column.kind in _DIRECT else pa.string()
-
-
-def _scalar_text(value: Any) -> str | None:
-    """A string's own text, or the text of a JSON number."""
-    if isinstance(value, str):
-        return value
-    text = _text(value)
-    return None if text == "null" else text.strip('"')
-
-
-def _text(raw: Any) -> str:
-    return bytes(raw).decode("utf-8", errors="replace")
-
-
-def _text_name(name: str) -> str:
-    return quoted(f"text of {name}")
-
-
-def _cast(column: Column) -> str:
-    name, duckdb_type = quoted(column.name), spell(lookup(column.type).duckdb, column.type)
-    if column.kind == "bytes":
-        return f"TRY(from_base64({name}))"
-    if column.text_format:
-        return f"TRY_CAST(try_strptime({name}, {text_literal(column.text_format)}) AS {duckdb_type})"
-    if column.kind == "timestamp":
-        return f"TRY_CAST({name} AS TIMESTAMP WITH TIME ZONE) AT TIME ZONE 'UTC'"
-    return f"TRY_CAST({name} AS {duckdb_type})"
-
-
-def _misfit(column: Column) -> str:
-    """TRUE (never NULL) for a text that is not a plainly written value of the type; "" for kinds that JSON has itself."""
-    text, value = _text_name(column.name), quoted(column.name)
-    match column.kind:
-        case kind if kind in _DIRECT:
-            return ""
-        case "uuid":
-            form = _UUID
-        case "decimal":
-            form = "-?[0-9]+" + (f"(\\.[0-9]{{1,{column.scale}}})?" if column.scale else "")
-        case "date" | "timestamp" | "timestamptz" if column.text_format:
-            form = ".*[0-9].*"  # `infinity` and `epoch` are read under any format
-        case "date":
-            form = _ISO_DATE
-        case "timestamp" | "timestamptz":
-            form = _ISO_TIME
-        case _:
-            form = ".*"
-    return f"{text} IS NOT NULL AND ({value} IS NULL OR NOT regexp_full_match({text}, {text_literal(form)}))"
 
 
 def _problem(column: str, reason: str, violation: str, value: str, message: str) -> str:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from importlib.resources import files
+from pathlib import Path
 
 import jsonschema
 
@@ -43,6 +44,16 @@ def test_each_connection_type_has_a_form_and_a_hook_of_that_type() -> None:
         assert info.hook_class_name == declared["hook-class-name"]
         assert manager.field_behaviours[name]["relabeling"] == declared["ui-field-behaviour"]["relabeling"]
         assert {f"extra__{name}__{field}" for field in declared["conn-fields"]} <= set(widgets)
+
+
+def test_airflows_plugin_scanner_runs_no_file_of_the_package() -> None:
+    """Under their bare names, as it would, a module of ours could take a library's place."""
+    from airflow._shared.module_loading import find_path_from_directory
+
+    plugins = Path(tallyclerk.__file__).parents[1]
+    assert [
+        path for path in find_path_from_directory(str(plugins), ".airflowignore", "glob") if path.endswith(".py")
+    ] == []
 
 
 def test_importing_the_package_loads_neither_airflow_nor_a_driver() -> None:
