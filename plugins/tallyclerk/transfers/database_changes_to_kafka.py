@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from tallyclerk.core.window import Window
-from tallyclerk.exceptions import SpecError, TransientError
-from tallyclerk.transfers.base import LoadOperator, spool_directory, window_of
+from tallyclerk.exceptions import SpecError
+from tallyclerk.transfers.base import LoadOperator, window_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from tallyclerk.contracts import Contract
-    from tallyclerk.core.receipt import Receipt
     from tallyclerk.sinks.kafka_encoding import MessageEncoder
-    from tallyclerk.sinks.kafka_transaction import KafkaTransactionSink
-    from tallyclerk.sources.database_changes import Begin, ChangePiece, ChangeSource
+    from tallyclerk.sources.database_changes import Begin, ChangeSource
 
 _CHOICES = {
     "mode": ("batch", "cdc", "both"),
@@ -138,63 +135,28 @@ class DatabaseChangesToKafkaOperator(LoadOperator):
 
     def _load(self, context: Context, window: Window, *, complete: bool) -> dict[str, Any]:
         from tallyclerk.contracts import load_contract
-        from tallyclerk.core.receipt import load_name
         from tallyclerk.hooks.kafka_cluster import KafkaClusterHook
-        from tallyclerk.sinks.kafka_commits import COMPLETE_KEY
         from tallyclerk.sinks.kafka_transaction import KafkaTransactionSink
+        from tallyclerk.transfers.change_stream import ChangeLoad
 
         contract = load_contract(self.contract)
         hook, topic = KafkaClusterHook(self.kafka_conn_id), self._topic(contract)
         dataset = self.dataset or contract.dataset
-        load = load_name(dataset, window)
+        asked_anew = bool((context["dag_run"].conf or {}).get("begin_anew"))
         sink = KafkaTransactionSink(
             client=hook.client_config, topic=topic, dataset=dataset, encoder=self._encoder(contract, topic),
             rejects_topic=self.rejects_topic, commits_topic=self.commits_topic,
             forward=self.mode != "batch",  # its rows leave the position of the changes where it is
         )  # fmt: skip
         with sink:
-            former = sink.progress(load)
-            if former is not None and former.details.get(COMPLETE_KEY):
-                return self.publish(former.as_repeated(), context, hook)
-            if former is not None and self.mode == "batch":
-                sink.restart(load)  # another snapshot has other rows: from the first one
-                former = None
-            # an attempt that has begun anew goes on from where it came to
-            anew = former is None and bool((context["dag_run"].conf or {}).get("begin_anew"))
-            source = self._source(contract, dataset, anew=anew)
-            receipt = self._run(sink, source, contract, window, former, complete=complete)
+            load = ChangeLoad(
+                sink=sink, contract=contract, window=window, load_id=uuid4().hex,
+                # an attempt that has begun anew goes on from where it came to
+                source=lambda is_first: self._source(contract, dataset, anew=asked_anew and is_first),
+                from_the_first_row=self.mode == "batch", is_stopped=lambda: self._is_killed,
+            )  # fmt: skip
+            receipt = load.run(complete=complete)
         return self.publish(receipt, context, hook)
-
-    def _run(
-        self,
-        sink: KafkaTransactionSink,
-        source: ChangeSource,
-        contract: Contract,
-        window: Window,
-        former: Receipt | None,
-        *,
-        complete: bool,
-    ) -> Receipt:
-        """Commit piece after piece; returns the last receipt, which is of all of them."""
-        from tallyclerk.core.ledger import Ledger
-
-        started, load_id = time.monotonic(), uuid4().hex
-        ledger = former.ledger if former else Ledger()
-        with spool_directory() as directory:
-            for piece in source.pieces(sink.cursor(), window, directory):
-                if self._is_killed:
-                    raise TransientError("The task was killed; what it has committed stays, the next attempt goes on.")
-                ledger += piece.ledger
-                seconds = round(time.monotonic() - started, 3)
-                receipt = _receipt(piece, contract, sink.dataset, window, ledger, load_id, seconds)
-                last = sink.commit(
-                    piece.rows,
-                    receipt,
-                    complete=complete and piece.last,
-                    rejects=piece.rejects,
-                    tombstones=piece.tombstones,
-                )
-        return last
 
     def _source(self, contract: Contract, dataset: str, *, anew: bool) -> ChangeSource:
         from tallyclerk.hooks.relational import RelationalHook
@@ -259,21 +221,3 @@ class DatabaseChangesToKafkaOperator(LoadOperator):
             )  # fmt: skip
         finally:
             registry.close()
-
-
-def _receipt(
-    piece: ChangePiece, contract: Contract, dataset: str, window: Window, ledger: Any, load_id: str, seconds: float
-) -> Receipt:
-    from tallyclerk.core.receipt import Receipt
-
-    return Receipt(
-        dataset=dataset,
-        window=window.key,
-        ledger=ledger,
-        location="",  # the sink's to say
-        load_id=load_id,
-        contract_version=contract.version,
-        sources=(piece.facts,),
-        cursor=piece.cursor,
-        details={"seconds": seconds, "engine": "local"},
-    )

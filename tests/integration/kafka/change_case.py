@@ -5,17 +5,24 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import psycopg
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import dict_row
 
 from stack.settings import LOOPBACK, Settings, load_settings
-from tallyclerk.transfers.database_changes_to_kafka import DatabaseChangesToKafkaOperator
+from tallyclerk.contracts import load_contract
+from tallyclerk.contracts.changes import change_key, change_schema
+from tallyclerk.core.receipt import Receipt
+from tallyclerk.core.window import Window
+from tallyclerk.sinks.kafka_encoding import JsonEncoder
+from tallyclerk.sources.database_log import LogChanges
+from tallyclerk.transfers.change_stream import ChangeLoad
 from tests.integration.kafka.topic_case import TopicCase, bootstrap_servers, registry_url
 from tests.integration.postgres.capturing import item_contract
 
@@ -23,6 +30,9 @@ COLUMNS = """\
       - {name: label, logicalType: string, physicalType: text}
       - {name: changed_at, logicalType: timestamp, physicalType: timestamptz, required: true}
 """
+
+if TYPE_CHECKING:
+    from tallyclerk.transfers.database_changes_to_kafka import DatabaseChangesToKafkaOperator
 
 
 @dataclass(frozen=True)
@@ -32,8 +42,7 @@ class ChangeCase:
     topic: TopicCase
     db: psycopg.Connection
     contract: Path
-    port: int
-    password: str
+    uri: str
 
     @property
     def table(self) -> str:
@@ -43,13 +52,19 @@ class ChangeCase:
     def slot(self) -> str:
         return self.topic.name.replace("-", "_")
 
+    @contextmanager
+    def reconnected(self) -> Iterator[ChangeCase]:
+        """The same, after the database was away."""
+        with psycopg.connect(self.uri, autocommit=True) as db:
+            yield replace(self, db=db)
+
     def environment(self) -> dict[str, str]:
         """The connections, as variables."""
-        registry = registry_url().partition("127.0.0.1:")[2]
+        database, registry = conninfo_to_dict(self.uri), registry_url().partition("127.0.0.1:")[2]
         connections = {
             "change_db": {
-                "conn_type": "postgres", "host": LOOPBACK, "port": self.port, "schema": "retail", "login": "retail",
-                "password": self.password,
+                "conn_type": "postgres", "host": LOOPBACK, "port": database["port"], "schema": "retail", "login": "retail",
+                "password": database["password"],
             },
             "change_kafka": {"conn_type": "kafka", "extra": {"bootstrap.servers": self.topic.bootstrap}},
             "change_registry": {
@@ -68,7 +83,28 @@ class ChangeCase:
         }  # fmt: skip
 
     def operator(self, **options: Any) -> DatabaseChangesToKafkaOperator:
+        from tallyclerk.transfers.database_changes_to_kafka import DatabaseChangesToKafkaOperator  # loads Airflow
+
         return DatabaseChangesToKafkaOperator(task_id="changes", **self.arguments(**options))
+
+    def load(self, number: int, **options: Any) -> Receipt:
+        """What the operator does for the window of a minute, without Airflow."""
+        start = datetime(2026, 3, 1, 10, number, tzinfo=UTC)
+        contract = load_contract(self.contract)
+        source = LogChanges(
+            uri=self.uri,
+            table=self.table,
+            contract=contract,
+            slot=self.slot,
+            publication=self.slot,
+            dataset=self.topic.name,
+        )
+        encoder = JsonEncoder(change_schema(contract), change_key(contract))
+        with self.topic.sink(encoder=encoder) as sink:
+            return ChangeLoad(
+                sink=sink, source=lambda _: replace(source, **options), contract=contract,
+                window=Window(start, start + timedelta(minutes=1)), load_id=uuid4().hex,
+            ).run()  # fmt: skip
 
     def events(self) -> list[dict[str, Any]]:
         """What a read_committed reader gets, without the tombstones, each key's in its order."""
@@ -104,7 +140,7 @@ def change_case(folder: Path, *, settings: Settings | None = None) -> Iterator[C
     contract = item_contract(folder, COLUMNS)
     topic.create()
     db = psycopg.connect(uri, autocommit=True)
-    case = ChangeCase(topic, db, contract.path, port, password)
+    case = ChangeCase(topic, db, contract.path, uri)
     try:
         db.execute(
             f"CREATE TABLE {case.table} (id bigint PRIMARY KEY, label text, changed_at timestamptz NOT NULL DEFAULT clock_timestamp())"
