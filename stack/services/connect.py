@@ -82,6 +82,6 @@ CONNECT = Service(
     prepare=_prepare,
     command=_command,
     healthy=_answers,
-    memory_mb=500,
+    memory_mb=600,
     url=url,
 )

@@ -92,5 +92,5 @@ KAFKA = Service(
     complete=_make_topics,
     # SIGTERM closes the logs; after a kill they are read through at the next start
     stop_grace_seconds=120,
-    memory_mb=550,
+    memory_mb=700,
 )
