@@ -309,7 +309,7 @@ def test_the_load_fails_when_its_topic_is_deleted_while_it_sends(case: TopicCase
             return self._inner.encode(table)
 
     with (
-        case.sink(encoder=Deleting(2, RuntimeError())) as sink,
+        case.sink(encoder=Deleting(2, RuntimeError()), limit_seconds=15) as sink,
         pytest.raises((KafkaRefusedError, ConcurrentLoadError)) as caught,
     ):
         sink.commit(rows(40_000), case.receipt(40_000), complete=True)
