@@ -19,6 +19,7 @@ from tallyclerk.exceptions import HeaderError, NoInputError, RecordError, SpecEr
 from tallyclerk.sources.csv_account import read_file
 from tallyclerk.sources.csv_engine import connect
 from tallyclerk.sources.csv_keys import deduplicated
+from tallyclerk.sources.csv_progress import told_progress
 from tallyclerk.sources.csv_query import CsvQuery
 from tallyclerk.sources.csv_rejects import Reject, spool_rejects
 from tallyclerk.sources.csv_table_rules import table_warnings
@@ -83,10 +84,10 @@ class CsvFiles:
             ]
             for file in landed:
                 self._check_header(file)
-            accounts = [
-                read_file(connection, query, file, directory / f"rows-{number:05d}.parquet")
-                for number, file in enumerate(landed)
-            ]
+            accounts = []
+            for number, file in enumerate(landed):
+                with told_progress(connection, file):
+                    accounts.append(read_file(connection, query, file, directory / f"rows-{number:05d}.parquet"))
             ledger = sum((account.ledger for account in accounts), Ledger())
             rejects = [(account.file.uri, reject) for account in accounts for reject in account.rejects]
             self._check_rejects(ledger, rejects, query)
