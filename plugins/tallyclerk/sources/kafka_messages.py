@@ -91,7 +91,7 @@ class KafkaMessages:
             progress = Progress(log, f"{self.offsets.topic} {name}", total=self.expected_messages or 0)
             for batch in self.reader.read(self.offsets):
                 counts.messages += len(batch.values)
-                counts.bytes += sum(len(value) for value in batch.values if value is not None)
+                counts.bytes += sum(map(len, filter(None, batch.values)))
                 self._take(batch, schema, rows, rejects, counts)
                 progress.add(len(batch.values))
             progress.done()

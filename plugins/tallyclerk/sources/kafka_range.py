@@ -154,7 +154,7 @@ class KafkaRange:
         """The messages of the range.
 
         :raises OffsetsDeletedError: a part of it is gone, also when that happens while it is read.
-        :raises ServiceUnavailableError: the broker is away, or the range is not stable yet (a transaction is open in it).
+        :raises ServiceUnavailableError: the broker is away, or a transaction stays open in the range.
         """
         from confluent_kafka import TopicPartition
 
@@ -171,6 +171,19 @@ class KafkaRange:
                 consumer.unassign()
 
     def _check(self, offsets: Offsets) -> None:
+        """Hold the range to what there is; wait for its end to become stable.
+
+        A transaction's markers are written a moment after its commit was answered, so that a range which its writer knows to
+        be committed may not be readable yet.
+        """
+        deadline = time.monotonic() + self._stall_limit
+        while unstable := self._unstable(offsets):
+            if time.monotonic() > deadline:
+                raise ServiceUnavailableError(service=SERVICE, address=self._address, cause=unstable)
+            time.sleep(_WAIT_SECONDS)
+
+    def _unstable(self, offsets: Offsets) -> str:
+        """Which partition is not readable up to its end; "" when all are."""
         bounds = self.bounds()
         for partition, start, end in offsets:
             if partition not in bounds:
@@ -179,11 +192,8 @@ class KafkaRange:
             if start < first:
                 raise self._deleted(partition, start, first, "retention has deleted it")
             if end > stable:
-                raise ServiceUnavailableError(
-                    service=SERVICE,
-                    address=self._address,
-                    cause=f"{self.topic}[{partition}] is stable up to offset {stable:,}, the range goes to {end:,}",
-                )
+                return f"{self.topic}[{partition}] is stable up to offset {stable:,}, the range goes to {end:,}"
+        return ""
 
     def _batches(self, consumer: Consumer, ends: dict[int, int], starts: dict[int, int]) -> Iterator[MessageBatch]:
         from confluent_kafka import TopicPartition
@@ -214,10 +224,9 @@ class KafkaRange:
         from confluent_kafka import KafkaError
 
         reached: dict[int, int] = {}
-        for message in messages:
+        for message in _events_among(messages):
             error, partition = message.error(), cast("int", message.partition())
-            if error is None:
-                continue
+            assert error is not None
             if error.code() == KafkaError._PARTITION_EOF:
                 reached[partition] = cast("int", message.offset())
             elif error.code() == KafkaError._AUTO_OFFSET_RESET:
@@ -263,22 +272,24 @@ class _Gathered:
     def add(self, messages: list[Message], ends: Mapping[int, int], reached: dict[int, int]) -> int:
         """Keep what lies before the ends; tell positions to ``reached``; return the bytes that came."""
         import numpy as np
+        from confluent_kafka import Message
 
-        if reached:  # there are events among them
+        if _events_among(messages):
             messages = [message for message in messages if message.error() is None]
         count = len(messages)
         if not count:
             return 0
-        partitions = np.fromiter((message.partition() for message in messages), np.int32, count)
-        offsets = np.fromiter((message.offset() for message in messages), np.int64, count)
-        timestamps = np.fromiter((message.timestamp()[1] for message in messages), np.int64, count)
-        values = [message.value() for message in messages]
+        # maps of the client's own methods: no frame of Python's for each message
+        partitions = np.fromiter(map(Message.partition, messages), np.int32, count)
+        offsets = np.fromiter(map(Message.offset, messages), np.int64, count)
+        timestamps = np.array([at for _, at in map(Message.timestamp, messages)], np.int64)
+        values = list(map(Message.value, messages))
         inside = np.ones(count, np.bool_)
         for partition in np.unique(partitions):
             own = partitions == partition
             reached[int(partition)] = max(reached.get(int(partition), -1), int(offsets[own].max()) + 1)
             inside &= ~own | (offsets < ends[int(partition)])
-        size = sum(len(value) for value in values if value is not None)
+        size = sum(map(len, filter(None, values)))
         if not inside.all():
             values = [value for value, wanted in zip(values, inside, strict=True) if wanted]
             partitions, offsets, timestamps = partitions[inside], offsets[inside], timestamps[inside]
@@ -298,6 +309,15 @@ class _Gathered:
             timestamps=np.concatenate([part[2] for part in parts] or [np.zeros(0, np.int64)]),
             values=[value for part in parts for value in part[3]],
         )
+
+
+def _events_among(messages: list[Message]) -> list[Message]:
+    """What is no message but news of a partition; seldom any."""
+    from confluent_kafka import Message
+
+    if set(map(type, map(Message.error, messages))) <= {type(None)}:
+        return []
+    return [message for message in messages if message.error() is not None]
 
 
 def _capped(ranges: dict[int, tuple[int, int]], most: int | None) -> dict[int, tuple[int, int]]:

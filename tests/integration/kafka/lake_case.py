@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import fastavro
-from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka import IsolationLevel, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 from deltalake import DeltaTable
 
+from stack.processes import wait_until
 from tests.integration.kafka.topic_case import Message, bootstrap_servers, read_topic, registry_url
 
 PARTITIONS = 3
@@ -84,7 +85,9 @@ class LakeCase:
         return AdminClient({"bootstrap.servers": bootstrap_servers()})
 
     def create(self, *names: str) -> None:
-        new = [NewTopic(name, PARTITIONS, 1) for name in (names or (self.name,))]
+        # the messages' own times are long ago, and retention goes by them
+        config = {"retention.ms": "-1"}
+        new = [NewTopic(name, PARTITIONS, 1, config=config) for name in (names or (self.name,))]
         for future in self.admin.create_topics(new, operation_timeout=120).values():
             future.result(120)
 
@@ -127,7 +130,18 @@ class LakeCase:
         assert producer.flush(120) == 0
         if commit is not None:
             (producer.commit_transaction if commit else producer.abort_transaction)(120)
+            self.settle(topic or self.name)
         return producer
+
+    def settle(self, topic: str) -> None:
+        """Wait until the markers of ended transactions are written, which is after the commit was answered."""
+        asked = {TopicPartition(topic, partition): OffsetSpec.latest() for partition in range(PARTITIONS)}
+
+        def ends(level: IsolationLevel) -> list[int]:
+            answers = self.admin.list_offsets(asked, isolation_level=level, request_timeout=60)
+            return [answers[each].result().offset for each in asked]
+
+        assert wait_until(lambda: ends(IsolationLevel.READ_COMMITTED) == ends(IsolationLevel.READ_UNCOMMITTED), 120)
 
     def messages(self) -> list[Message]:
         """What a read_committed consumer sees."""

@@ -340,6 +340,7 @@ class Writer:
                 rejects=pa.Table.from_pylist(rejects, schema=quarantine_schema()) if rejects else None,
             )  # fmt: skip
         registry.close()
+        self.case.settle(f"{self.case.name}.rejected")
 
 
 def test_a_window_holds_what_its_writer_recorded_once_that_is_complete(case: LakeCase, run_task: RunTask) -> None:
