@@ -6,8 +6,8 @@ tells all about it:
 * ``<dataset>``: the newest transaction's number and the data set's cursor;
 * ``<dataset>@<window>``: the receipt of the load's newest transaction, ``details["complete"]`` says whether it is the last.
 
-The topic is compacted, and never given other partitions. A partition is read from its beginning: at one load a minute that
-is half a million records of about one kilobyte a year, and about a second.
+The topic is compacted, and never given other partitions. A partition is read from its beginning, 3.5 µs of CPU a record: at one
+load a minute a year makes half a million records of half a kilobyte, and not quite two seconds.
 """
 
 from __future__ import annotations
