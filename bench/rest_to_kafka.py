@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -80,6 +81,8 @@ def run_ours(
     from tallyclerk.transfers.rest_stream import RestLoad
 
     contract = load_contract(ROOT / "include" / "contracts" / "products.odcs.yaml")
+    # under the real name it would take the pipeline's own loads over
+    contract = replace(contract, dataset=topic.replace("-", "_"))
     schema, client = arrow_schema(contract), {"bootstrap.servers": bootstrap}
     if value_format == "avro":
         registry = SchemaRegistry(_registry_url())
