@@ -17,6 +17,7 @@ from tallyclerk.exceptions import DamagedFileError, SpecError
 from tallyclerk.sources.csv_engine import copy_counting
 from tallyclerk.sources.csv_query import CsvQuery, Passed
 from tallyclerk.sources.csv_rejects import Reject, forget_rejects, misfit_rejects, structural_rejects
+from tallyclerk.sources.csv_uuids import all_plain_uuids
 from tallyclerk.sources.landing_file import LandingFile, blank_lines
 
 if TYPE_CHECKING:
@@ -86,10 +87,17 @@ def read_file(connection: duckdb.DuckDBPyConnection, query: CsvQuery, file: Land
 def _write(
     connection: duckdb.DuckDBPyConnection, query: CsvQuery, file: LandingFile, target: Path
 ) -> tuple[int, Passed | None]:
+    """The rows that fit; what passes :attr:`CsvQuery.quick` is written anew if a UUID among it is not as it should be."""
     import duckdb
 
+    path, quick = str(file.path), query.quick
     try:
-        written, counts = copy_counting(connection, query.rows(str(file.path)), target)
+        if quick:
+            written, counts = copy_counting(connection, quick.rows(path), target)
+            if all_plain_uuids(target, query.uuid_names):
+                return written, query.passed(counts)
+            forget_rejects(connection)
+        written, counts = copy_counting(connection, query.rows(path), target)
     except duckdb.InvalidInputException as error:
         first = str(error).splitlines()[0]
         raise DamagedFileError(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from tallyclerk.contracts import Contract
 from tallyclerk.contracts.model import CsvDialect, Rule
 from tallyclerk.contracts.projections import duckdb_output, duckdb_types, quoted
-from tallyclerk.sources.csv_values import cast, fitting, literal, text_of
+from tallyclerk.sources.csv_values import cast, fitting, literal, stored, text_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +27,24 @@ class CsvQuery:
 
     :param required: columns that must not be empty beyond the contract's own.
     :param filters: SQL conditions over the typed columns; a row that does not meet them all is filtered.
+    :param uuids_by_length: let a UUID pass by its length, and write it as it stands; see :attr:`quick`.
     """
 
     contract: Contract
     dialect: CsvDialect
     required: tuple[str, ...] = ()
     filters: tuple[str, ...] = ()
+    uuids_by_length: bool = False
+
+    @property
+    def quick(self) -> CsvQuery | None:
+        """The query that leaves UUIDs to be judged once they are written; None where that saves nothing, or where a
+        filter could take away what has yet to be judged."""
+        return replace(self, uuids_by_length=True) if self.uuid_names and not self.filters else None
+
+    @property
+    def uuid_names(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.contract.source_columns if column.kind == "uuid")
 
     @cached_property
     def rules(self) -> tuple[Rule, ...]:
@@ -85,8 +97,12 @@ class CsvQuery:
     @cached_property
     def fits(self) -> str:
         """TRUE for a record whose every value has its type and keeps every rule."""
-        conditions = [check for column in self.contract.source_columns if (check := fitting(column))]
-        conditions += [f"NOT coalesce({self._violation(rule)}, false)" for rule in self.rules]
+        conditions = [
+            check
+            for column in self.contract.source_columns
+            if (check := fitting(column, uuids_by_length=self.uuids_by_length))
+        ]
+        conditions += [f"({self._violation(rule)}) IS NOT TRUE" for rule in self.rules]
         return " AND ".join(conditions) or "true"
 
     @cached_property
@@ -97,12 +113,8 @@ class CsvQuery:
     @cached_property
     def output(self) -> str:
         forms = duckdb_output(self.contract)
-        # a text that fits is what the cast would give back, but for its case
-        forms |= {
-            column.name: f"lower({text_of(column.name)})"
-            for column in self.contract.source_columns
-            if column.kind == "uuid"
-        }
+        for column in self.contract.source_columns:
+            forms[column.name] = stored(column, forms[column.name], uuids_by_length=self.uuids_by_length)
         return ", ".join(f"{form} AS {quoted(name)}" for name, form in forms.items())
 
     def rows(self, path: str, *, numbered: bool = False) -> str:
