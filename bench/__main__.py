@@ -34,17 +34,19 @@ ratios of CPU rather than wall seconds: other work on the machine slows the cloc
 class Bench:
     """One measurement: a module of ``bench`` that takes ``--rows`` and ``--json`` and prints its table.
 
-    :param share: of the rows asked for; a bench that pays for each row by the network takes fewer.
+    :param share: of the rows asked for; a bench that pays for each row by the network takes fewer, a large one more.
     :param says: how to read its table, for the report.
+    :param options: further words of its command line.
     """
 
     module: str
     title: str
     says: str
     share: float = 1.0
+    options: tuple[str, ...] = ()
 
     def command(self, rows: int) -> list[str]:
-        return ["-m", f"bench.{self.module}", "--rows", str(max(1, int(rows * self.share)))]
+        return ["-m", f"bench.{self.module}", "--rows", str(max(1, int(rows * self.share))), *self.options]
 
 
 BENCHES = {
@@ -53,7 +55,13 @@ BENCHES = {
         "CSV to HDFS",
         "`x limit` is CPU over bare DuckDB's, which checks nothing and sends nothing; `Spark/it` is how many times less CPU "
         "than the usual spark-submit. Ours counts every line, checks every value and key, and commits with a receipt; "
-        "`rows filtered` has a row filter, for which the file is read a second time to count what was left out.",
+        "`rows filtered` has a row filter. The last line says how much of both does not grow with the file.",
+    ),
+    "csv_large": Bench(
+        "csv_load",
+        "CSV to HDFS, ten times the rows",
+        "As above: the larger the file, the less of it is imports, contract and commit. Memory is bounded.",
+        share=10,
     ),
     "database": Bench(
         "database_extract",
@@ -61,11 +69,23 @@ BENCHES = {
         "The rate is against `COPY`, text, thrown away. `server` is PostgreSQL's own CPU. The last column is what became "
         "of a `numeric(12,2)`.",
     ),
+    "database_large": Bench(
+        "database_extract",
+        "PostgreSQL to Parquet, ten times the rows",
+        "As above; pandas, which holds every cell as an object, is left out.",
+        share=10,
+    ),
     "cassandra": Bench(
         "cassandra_load",
         "Lake to Cassandra",
         "CPU per row of the load alone, a tenth of the rows. Ours reads back every key and signs; `write only` does not.",
         share=0.1,
+    ),
+    "cassandra_large": Bench(
+        "cassandra_load",
+        "Lake to Cassandra, all rows",
+        "As above, with all rows for ours and a sample of them for per-row `execute`.",
+        options=("--only", "per row", "--only", "verified"),
     ),
     "kafka": Bench(
         "kafka_encode",
