@@ -73,6 +73,7 @@ with DAG(
         http_conn_id="shop_api",
         endpoint="/products",
         register="if_compatible",
+        pages_per_transaction=10,
         # a data set has one writer into Kafka at a time: a second one would end the first one's transaction
         max_active_tis_per_dag=1,
     )
