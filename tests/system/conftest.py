@@ -19,6 +19,7 @@ from stack import processes
 from stack.settings import ROOT, Settings, load_settings
 from stack.shell import shell_environment
 from tallyclerk.core.receipt import Receipt
+from tests.listening import Listener, listeners
 from tests.system.reading_api import ReadingApi
 from tests.system.retail import Kpis, cassandra_session, raw_receipts, served_kpis
 
@@ -33,6 +34,7 @@ class DayRuns:
     """Two runs of one day at once, and what the stores held of it right after.
 
     :param tasks: of each run by its id, the tasks' states.
+    :param listeners: all that took connections meanwhile, looked at every few seconds.
     """
 
     day: date
@@ -40,6 +42,7 @@ class DayRuns:
     tasks: dict[str, dict[str, str]]
     raw: list[Receipt]
     served: dict[str, Kpis]
+    listeners: set[Listener]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,18 +96,23 @@ def triggered(api: ReadingApi, days: list[date], settings: Settings, session: Se
     """The first of the days, triggered by its date alone: twice at once, as two people may."""
     runs = [api.trigger(DAG, {"date": days[0].isoformat()}) for _ in range(2)]
 
+    seen: set[Listener] = set()
+
     def states() -> dict[str, str]:
         return {run_id: api.run_state(DAG, run_id) for run_id in runs}
 
-    processes.wait_until(
-        lambda: set(states().values()) <= {"success", "failed"}, len(runs) * _RUN_LIMIT_SECONDS, poll_seconds=1
-    )
+    def are_over() -> bool:
+        seen.update(listeners(settings))
+        return set(states().values()) <= {"success", "failed"}
+
+    processes.wait_until(are_over, len(runs) * _RUN_LIMIT_SECONDS, poll_seconds=2)
     return DayRuns(
         days[0],
         states(),
         {run_id: api.task_states(DAG, run_id) for run_id in runs},
         raw_receipts(settings, days[0]),
         served_kpis(session, days[0]),
+        seen,
     )
 
 

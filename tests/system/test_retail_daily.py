@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from cassandra.cluster import Session
 
+from stack.services import SERVICES
 from stack.settings import Settings
 from tests.system.conftest import DAG, Backfill, DayRuns
 from tests.system.reading_api import ReadingApi
@@ -24,6 +25,13 @@ def test_the_kpis_equal_the_source_when_a_day_is_triggered(triggered: DayRuns) -
 
 def test_there_is_one_raw_receipt_when_a_day_is_triggered_twice_at_once(triggered: DayRuns) -> None:
     assert [receipt.ledger for receipt in triggered.raw] == [expected_ledger(triggered.day)]
+
+
+def test_everything_listens_on_loopback_when_a_day_runs(triggered: DayRuns, settings: Settings) -> None:
+    declared = {settings.port(port) for service in SERVICES for port in service.ports}
+    at_work = {listener.service for listener in triggered.listeners if listener.port not in declared}
+    assert {"airflow-scheduler", "spark-worker"} <= at_work, "Spark's driver and executor were not looked at"
+    assert [listener for listener in triggered.listeners if not listener.is_on_loopback] == []
 
 
 def test_every_day_is_exact_when_they_are_backfilled(

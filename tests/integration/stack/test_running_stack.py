@@ -6,7 +6,6 @@ import sys
 from uuid import uuid4
 
 import httpx
-import psutil
 import pytest
 
 from stack import processes
@@ -15,6 +14,7 @@ from stack.services import SERVICES, connect, hdfs, kafka, registry
 from stack.settings import LOOPBACK, ROOT, Settings
 from stack.supervisor import Supervisor
 from stack.topics import read_topics
+from tests.listening import listeners
 
 pytestmark = pytest.mark.integration
 
@@ -25,16 +25,12 @@ def test_every_service_is_up(settings: Settings) -> None:
 
 
 def test_every_listener_of_ours_is_on_loopback(settings: Settings) -> None:
-    supervisor = Supervisor(settings)
-    ours = {process.pid: service.name for service in SERVICES for process in processes.marked(supervisor.mark(service))}
-    listening = [
-        (ours[connection.pid], connection.laddr.ip, connection.laddr.port)
-        for connection in psutil.net_connections(kind="inet")
-        if connection.pid in ours and connection.status == psutil.CONN_LISTEN
-    ]
+    found = listeners(settings)
     # every declared port was looked at, and whatever else these processes opened (drivers, JMX, log servers)
-    assert {port for _, _, port in listening} >= {settings.port(port) for service in SERVICES for port in service.ports}
-    assert [entry for entry in listening if entry[1] not in (LOOPBACK, f"::ffff:{LOOPBACK}", "::1")] == []
+    assert {listener.port for listener in found} >= {
+        settings.port(port) for service in SERVICES for port in service.ports
+    }
+    assert [listener for listener in found if not listener.is_on_loopback] == []
 
 
 def test_up_changes_nothing_when_all_is_up(settings: Settings) -> None:
