@@ -15,7 +15,7 @@ What remains is to notice what was skipped:
 2. A row that is inserted behind the reader's back is met by no page. It shows in ``total``. So a reading counts only if it was
    still: every anchor in its place, ``total`` the same in each answer, and as many distinct keys received as ``total`` says.
    After any other the list is read again, and only unknown keys are yielded, until a reading is still or two readings hold
-   the same keys and ``total`` agrees. After ``max_readings`` the source gives up (:class:`UnstableSourceError`).
+   the same keys and ``total`` agrees. After ``max_readings`` of an attempt the source gives up (:class:`UnstableSourceError`).
 
 Paging by cursor or link has no anchor, as the API keeps the place itself; there ``total`` and the number of keys decide. An API
 without ``total`` is believed after one reading without a sign of movement; ``verify=True`` wants two that agree, of any API.
@@ -70,10 +70,16 @@ class Page:
 
 @dataclass(slots=True)
 class _Reading:
-    """What is known of the reading under way, beside its position: its distinct keys, and which request brought which rows."""
+    """What is known of the reading under way, beside its position: its distinct keys, and which request brought which rows.
 
+    :param last: the reading after which this attempt gives up; a later attempt has as many of its own.
+    :ivar failure: why it gives up behind the page that was just read, "" while it does not.
+    """
+
+    last: int
     keys: set[str] = field(default_factory=set)
     pages: dict[str, str] = field(default_factory=dict)
+    failure: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +155,8 @@ class RestPages:
         :raises ServiceUnavailableError, SpecError: as :meth:`RestClient.get`.
         """
         position = start or Position()
-        reading = _Reading(set(seen) if start and start.reading == 1 else set())
+        last = position.reading + self.max_readings - 1
+        reading = _Reading(last, set(seen) if start and start.reading == 1 else set())
         if start and start.page_digest:
             reading.pages[start.page_digest] = "before"
         if start and start.reading > 1 and not start.is_begin:
@@ -157,10 +164,12 @@ class RestPages:
             position = replace(position, moved=True)
         while not position.is_done:
             page = self._next(position, reading, seen, {**self.params, **(params or {})})
-            if page.position.reading != position.reading:
-                reading = _Reading()
-            position = page.position
             yield page
+            if reading.failure:
+                raise UnstableSourceError(url=page.url, what=reading.failure)
+            if page.position.reading != position.reading:
+                reading = _Reading(last)
+            position = page.position
 
     def _next(self, position: Position, reading: _Reading, seen: set[str], params: Mapping[str, Any]) -> Page:
         """The next page that continues what was read, stepping back as far as needed."""
@@ -312,7 +321,7 @@ class RestPages:
         )
         if not self._is_end(request, received, overlap):
             return position
-        return self._judged(position, received.url)
+        return self._judged(position, reading, received.url)
 
     def _is_end(self, request: PageRequest, received: _Received, overlap: int) -> bool:
         if not self._paginator.by_index:
@@ -330,31 +339,23 @@ class RestPages:
             )
         return False
 
-    def _judged(self, position: Position, url: str) -> Position:
-        """A reading that has ended: believed, or followed by another."""
+    def _judged(self, position: Position, reading: _Reading, url: str) -> Position:
+        """A reading that has ended: believed, or followed by another, of this attempt or of the next."""
         total, agrees = position.total, position.fingerprint == position.previous
         if (total is None or position.keys == total) and (agrees or not (position.moved or self.verify)):
             return replace(position, is_done=True)
         if agrees and not position.moved and position.rows == total:
             # rows that the API lists twice, in both readings, are its own
             return replace(position, is_done=True)
+        of = "" if total is None else f" of {total:,}"
         if agrees and not position.moved:
-            raise UnstableSourceError(
-                url=url,
-                what=f"two readings hold the same {position.keys:,} keys, and the API says that it has {total:,}",
+            reading.failure = (
+                f"two readings hold the same {position.keys:,} keys, and the API says that it has {total:,}"
             )
-        if position.reading >= self.max_readings:
-            of = "" if total is None else f" of {total:,}"
-            raise UnstableSourceError(
-                url=url, what=f"{position.reading} readings all differ (the last one has {position.keys:,} keys{of})"
-            )
-        log.warning(
-            "%s: reading %d was not still (%d keys, total %s): reading again",
-            url,
-            position.reading,
-            position.keys,
-            total,
-        )
+        elif position.reading >= reading.last:
+            reading.failure = f"{self.max_readings} readings all differ (the last one has {position.keys:,}{of} keys)"
+        else:
+            log.warning("%s: reading %d was not still (%d%s keys)", url, position.reading, position.keys, of)
         return position.again()
 
 

@@ -202,6 +202,19 @@ def test_the_source_gives_up_when_the_list_never_stands_still(items: Contract, s
 
 
 @pytest.mark.parametrize("style", STYLES)
+def test_the_next_attempt_completes_the_list_when_it_has_come_to_rest(items: Contract, style: str) -> None:
+    number = iter(range(1000, 10_000))
+    api = MovingApi(rows=list(range(50)), moves={n: lambda rows: rows.append(next(number)) for n in range(1, 500)})
+    seen: set[str] = set()
+    pages: list[Page] = []
+    with pytest.raises(UnstableSourceError):
+        pages.extend(source(api, items, style, max_readings=2).pages(seen))
+    api.moves = {}
+    pages += source(api, items, style, max_readings=2).pages(seen, pages[-1].position)
+    assert sorted(ids(pages)) == api.rows
+
+
+@pytest.mark.parametrize("style", STYLES)
 def test_the_source_fails_when_the_total_promises_rows_that_never_come(items: Contract, style: str) -> None:
     api = MovingApi(rows=list(range(35)), extra_total=2)
     with pytest.raises(UnstableSourceError, match="same 35 keys, and the API says that it has 37"):
