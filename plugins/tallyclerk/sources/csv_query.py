@@ -112,6 +112,7 @@ class CsvQuery:
 
     @cached_property
     def output(self) -> str:
+        """The columns as they are stored, of a record that fits."""
         forms = duckdb_output(self.contract)
         for column in self.contract.source_columns:
             forms[column.name] = stored(column, forms[column.name], uuids_by_length=self.uuids_by_length)
