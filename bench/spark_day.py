@@ -1,4 +1,4 @@
-"""What a day's batch costs as one Spark application, and as three: clean, enrich, KPIs.
+"""What a day's batch costs as one Spark application, and as four: clean, enrich, customers' KPIs, departments' KPIs.
 
 python -m bench.spark_day --date 2026-11-23 --rounds 2
 
@@ -30,9 +30,14 @@ from stack.settings import LOOPBACK, ROOT, Settings, load_settings
 
 JOBS = {
     "one": ("retail_batch.py",),
-    "three": ("clean_transactions.py", "enrich_transactions.py", "compute_customer_kpis.py"),
+    "four": (
+        "clean_transactions.py",
+        "enrich_transactions.py",
+        "compute_customer_kpis.py",
+        "compute_department_kpis.py",
+    ),
 }
-_RAW = ("raw/transactions", "raw/customers")
+_RAW = ("raw/transactions", "raw/customers", "raw/products")
 _TICKS = os.sysconf("SC_CLK_TCK")
 _APPLICATION = re.compile(r"eventlog_v2_(app-[0-9]+-[0-9]+)")
 
@@ -138,7 +143,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
     parser.add_argument("--date", type=date.fromisoformat, default=yesterday, help="a day that raw/ holds")
-    parser.add_argument("--rounds", type=int, default=2, help="default: %(default)s, one and three in turn")
+    parser.add_argument("--rounds", type=int, default=2, help="default: %(default)s, one and four in turn")
     parser.add_argument("--ways", nargs="+", choices=JOBS, default=[*JOBS])
     parser.add_argument("--conf", action="append", default=[], help="a Spark property, name=value (repeatable)")
     parser.add_argument("--jobs", type=Path, default=ROOT / "spark_jobs", help="another version's folder of job files")

@@ -40,8 +40,8 @@ def delivery() -> bytes:
         f"{key(104)};1;1;1;p;1;1e3;{TAIL}\n",
         f"{key(105)};1;1;1;p;-1;1.00;{TAIL}\n",  # below the minimum
         f"{key(106)};1;1;1;p;1;-0.01;{TAIL}\n",
-        f"{key(107)};1;1;1;;1;1.00;{TAIL}\n",  # product required by the contract
-        f"{key(108)};1;1;1;p;1;1.00;n/a;0.00;0.00;5;2026-01-31 10:00:00\n",  # the null text, where a value is required
+        f"{key(107)};1;1;1;n/a;1;1.00;{TAIL}\n",  # the null text, where the contract requires a value
+        f"{key(108)};1;1;1;p;1;1.00;n/a;0.00;0.00;5;2026-01-31 10:00:00\n",  # ... and where the operator does
         f'{key(109)};1;1;1;"p"x;1;1.00;{TAIL}\n',
         f"{key(110)};1;1;1;p;1;1.00;{TAIL.replace('01-31', '02-30')}\n",
         f"{key(111)[:-1]};1;1;1;p;1;1.00;{TAIL}\n",
