@@ -12,8 +12,9 @@ from stack.processes import wait_until
 from stack.supervisor import Supervisor
 from tallyclerk.core.offsets import Offsets
 from tallyclerk.exceptions import ServiceUnavailableError
-from tallyclerk.sources import kafka_range
-from tallyclerk.sources.kafka_range import KafkaRange, MessageBatch
+from tallyclerk.sources import kafka_batches, kafka_range
+from tallyclerk.sources.kafka_batches import MessageBatch
+from tallyclerk.sources.kafka_range import KafkaRange
 from tests.faults.test_kafka_load_kill import KAFKA, broker, kill, own_case
 from tests.integration.kafka.topic_case import TopicCase
 
@@ -37,7 +38,7 @@ def filled(own_case: TopicCase, monkeypatch: pytest.MonkeyPatch) -> TopicCase:
     with KafkaRange(client=own_case.client, topic=own_case.name) as reader:
         # markers are written a moment after the commit was answered
         assert wait_until(lambda: all(end == MESSAGES // 3 + 1 for _, end in reader.bounds().values()), 120)
-    monkeypatch.setattr(kafka_range, "BATCH_MESSAGES", 1_000)
+    monkeypatch.setattr(kafka_batches, "BATCH_MESSAGES", 1_000)
     monkeypatch.setattr(kafka_range, "_FETCH_MESSAGES", 500)
     return own_case
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tallyclerk.sources.avro_bytes import PADDING, MessageBytes
-from tallyclerk.sources.avro_decoding import AvroDecoder, UnreadableSchemaError
+from tallyclerk.sources.avro_decoding import AvroDecoder
+from tallyclerk.sources.avro_schemas import UnreadableSchemaError
 from tallyclerk.sources.json_decoding import JsonDecoder
 from tallyclerk.sources.message_findings import Finding, Findings
 

@@ -18,7 +18,8 @@ from tallyclerk.core.progress import Progress
 from tallyclerk.core.window import Window
 from tallyclerk.exceptions import ReconcileError, SpecError, TooManyRejectsError
 from tallyclerk.sources.dated_spool import DatedSpool
-from tallyclerk.sources.kafka_range import KafkaRange, MessageBatch
+from tallyclerk.sources.kafka_batches import MessageBatch
+from tallyclerk.sources.kafka_range import KafkaRange
 from tallyclerk.sources.kafka_rejects import MessageRejects
 from tallyclerk.sources.message_findings import Finding
 from tallyclerk.sources.message_rules import RowRules, renumbered

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
 from uuid import uuid4
@@ -18,18 +17,15 @@ from uuid import uuid4
 from tallyclerk.core.offsets import Offsets
 from tallyclerk.exceptions import OffsetsDeletedError, ServiceUnavailableError, SpecError
 from tallyclerk.sinks.kafka_errors import SERVICE, classify, kafka_errors
+from tallyclerk.sources.kafka_batches import BATCH_BYTES, Gathered, MessageBatch, events_among
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
     from confluent_kafka import Consumer, KafkaError, Message
 
 log = logging.getLogger(__name__)
 
 OnDeleted = Literal["fail", "record"]
 
-BATCH_MESSAGES = 20_000
-BATCH_BYTES = 16 << 20
 _FETCH_MESSAGES = 2_000  # taken from the client at once; fewer where messages are large
 _WAIT_SECONDS = 0.1
 _LIMIT_SECONDS = 60.0
@@ -39,20 +35,6 @@ _CONSUMER = {
     "queued.min.messages": 50_000,
 }
 """Settings of a consumer, unless the client's settings say otherwise."""
-
-
-@dataclass(frozen=True, slots=True)
-class MessageBatch:
-    """Some messages, those of one partition in their order.
-
-    :param timestamps: milliseconds since 1970, the producer's or the broker's by the topic's ``message.timestamp.type``.
-    :param values: None for a tombstone.
-    """
-
-    partitions: npt.NDArray[np.int32]
-    offsets: npt.NDArray[np.int64]
-    timestamps: npt.NDArray[np.int64]
-    values: list[bytes | None]
 
 
 class KafkaRange:
@@ -199,7 +181,7 @@ class KafkaRange:
         from confluent_kafka import TopicPartition
 
         left = dict(ends)
-        gathered = _Gathered()
+        gathered = Gathered()
         fetch, heard = _FETCH_MESSAGES, time.monotonic()
         while left:
             messages = consumer.consume(fetch, _WAIT_SECONDS)
@@ -224,7 +206,7 @@ class KafkaRange:
         from confluent_kafka import KafkaError
 
         reached: dict[int, int] = {}
-        for message in _events_among(messages):
+        for message in events_among(messages):
             error, partition = message.error(), cast("int", message.partition())
             assert error is not None
             if error.code() == KafkaError._PARTITION_EOF:
@@ -256,68 +238,6 @@ class KafkaRange:
         if self._consumer is None:
             raise SpecError("The reader is not open; use it as a context manager.")
         return self._consumer
-
-
-class _Gathered:
-    """Messages on their way into one batch."""
-
-    def __init__(self) -> None:
-        self._parts: list[tuple[Any, Any, Any, list[bytes | None]]] = []
-        self._messages = self._bytes = 0
-
-    @property
-    def is_full(self) -> bool:
-        return self._messages >= BATCH_MESSAGES or self._bytes >= BATCH_BYTES
-
-    def add(self, messages: list[Message], ends: Mapping[int, int], reached: dict[int, int]) -> int:
-        """Keep what lies before the ends; tell positions to ``reached``; return the bytes that came."""
-        import numpy as np
-        from confluent_kafka import Message
-
-        if _events_among(messages):
-            messages = [message for message in messages if message.error() is None]
-        count = len(messages)
-        if not count:
-            return 0
-        # maps of the client's own methods: no frame of Python's for each message
-        partitions = np.fromiter(map(Message.partition, messages), np.int32, count)
-        offsets = np.fromiter(map(Message.offset, messages), np.int64, count)
-        timestamps = np.array([at for _, at in map(Message.timestamp, messages)], np.int64)
-        values = list(map(Message.value, messages))
-        inside = np.ones(count, np.bool_)
-        for partition in np.unique(partitions):
-            own = partitions == partition
-            reached[int(partition)] = max(reached.get(int(partition), -1), int(offsets[own].max()) + 1)
-            inside &= ~own | (offsets < ends[int(partition)])
-        size = sum(map(len, filter(None, values)))
-        if not inside.all():
-            values = [value for value, wanted in zip(values, inside, strict=True) if wanted]
-            partitions, offsets, timestamps = partitions[inside], offsets[inside], timestamps[inside]
-        self._parts.append((partitions, offsets, timestamps, values))
-        self._messages += len(values)
-        self._bytes += size
-        return size
-
-    def take(self) -> MessageBatch:
-        import numpy as np
-
-        parts, self._parts = self._parts, []
-        self._messages = self._bytes = 0
-        return MessageBatch(
-            partitions=np.concatenate([part[0] for part in parts] or [np.zeros(0, np.int32)]),
-            offsets=np.concatenate([part[1] for part in parts] or [np.zeros(0, np.int64)]),
-            timestamps=np.concatenate([part[2] for part in parts] or [np.zeros(0, np.int64)]),
-            values=[value for part in parts for value in part[3]],
-        )
-
-
-def _events_among(messages: list[Message]) -> list[Message]:
-    """What is no message but news of a partition; seldom any."""
-    from confluent_kafka import Message
-
-    if set(map(type, map(Message.error, messages))) <= {type(None)}:
-        return []
-    return [message for message in messages if message.error() is not None]
 
 
 def _capped(ranges: dict[int, tuple[int, int]], most: int | None) -> dict[int, tuple[int, int]]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tallyclerk.sources.dated_spool import DatedSpool
 
 if TYPE_CHECKING:
-    from tallyclerk.sources.kafka_range import MessageBatch
+    from tallyclerk.sources.kafka_batches import MessageBatch
     from tallyclerk.sources.message_findings import Finding
 
 RAW_MARK = "base64:"
