@@ -17,6 +17,7 @@ from tallyclerk.sinks.kafka_errors import SERVICE, classify, kafka_errors
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer
+    from confluent_kafka.admin import AdminClient, OffsetSpec
 
 log = logging.getLogger(__name__)
 
@@ -24,30 +25,34 @@ _LIMIT_SECONDS = 120.0
 _MESSAGES_AT_ONCE = 5000
 
 
+class SentRowsDeletedError(TerminalError):
+    """The topic's retention has deleted what an unfinished load sent."""
+
+    def __init__(self, *, topic: str, partition: int, first: int, start: int) -> None:
+        super().__init__(
+            f"{topic}[{partition}] begins at offset {first:,}: what this load sent from {start:,} on is deleted already, so that "
+            "it cannot go on without sending rows twice. Send it anew with reload=True."
+        )
+
+
 def topic_ends(client: Mapping[str, Any], topic: str) -> dict[int, int]:
     """Partition → the offset that the next message will have.
 
     :raises ServiceUnavailableError: Kafka is away.
     """
-    from confluent_kafka import TopicPartition
+    from confluent_kafka.admin import AdminClient, OffsetSpec
 
     address = str(client["bootstrap.servers"])
     with kafka_errors(address=address, what=f"reading the topic {topic!r}"):
-        consumer = _consumer(client)
-        try:
-            partitions = consumer.list_topics(topic, timeout=_LIMIT_SECONDS).topics[topic].partitions
-            return {
-                partition: consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_LIMIT_SECONDS)[1]
-                for partition in partitions
-            }
-        finally:
-            consumer.close()
+        admin = AdminClient(dict(client), logger=log)
+        partitions = admin.list_topics(topic, timeout=_LIMIT_SECONDS).topics[topic].partitions
+        return _offsets(admin, topic, partitions, OffsetSpec.latest())
 
 
 def sent_keys(client: Mapping[str, Any], segments: Iterable[Offsets]) -> set[str]:
     """The keys (UTF-8) of the committed messages in some ranges of offsets.
 
-    :raises TerminalError: the topic does not hold them any more, so that what was sent cannot be known.
+    :raises SentRowsDeletedError: the topic does not hold them any more, so that what was sent cannot be known.
     :raises ServiceUnavailableError: Kafka is away, or a transaction in front of a range's end stays open.
     """
     keys: set[str] = set()
@@ -55,6 +60,7 @@ def sent_keys(client: Mapping[str, Any], segments: Iterable[Offsets]) -> set[str
         if not segment:
             continue
         with kafka_errors(address=str(client["bootstrap.servers"]), what=f"reading the topic {segment.topic!r}"):
+            _require_kept(client, segment)
             consumer = _consumer(client)
             try:
                 keys.update(_keys(consumer, segment, str(client["bootstrap.servers"])))
@@ -79,18 +85,33 @@ def _consumer(client: Mapping[str, Any]) -> Consumer:
     )
 
 
+def _require_kept(client: Mapping[str, Any], segment: Offsets) -> None:
+    """:raises SentRowsDeletedError: the topic has deleted a part of the range."""
+    from confluent_kafka.admin import AdminClient, OffsetSpec
+
+    starts = {partition: start for partition, start, _ in segment}
+    firsts = _offsets(AdminClient(dict(client), logger=log), segment.topic, starts, OffsetSpec.earliest())
+    for partition, start in starts.items():
+        if firsts[partition] > start:
+            raise SentRowsDeletedError(topic=segment.topic, partition=partition, first=firsts[partition], start=start)
+
+
+def _offsets(admin: AdminClient, topic: str, partitions: Iterable[int], spec: OffsetSpec) -> dict[int, int]:
+    """Partition → offset; those of transactions that are not committed count as well."""
+    from confluent_kafka import IsolationLevel, TopicPartition
+
+    answers = admin.list_offsets(
+        {TopicPartition(topic, partition): spec for partition in partitions},
+        isolation_level=IsolationLevel.READ_UNCOMMITTED,
+        request_timeout=_LIMIT_SECONDS,
+    )
+    return {asked.partition: answer.result().offset for asked, answer in answers.items()}
+
+
 def _keys(consumer: Consumer, segment: Offsets, address: str) -> Iterator[str]:
     from confluent_kafka import KafkaError, TopicPartition
 
-    ends = {}
-    for partition, start, end in segment:
-        first, _ = consumer.get_watermark_offsets(TopicPartition(segment.topic, partition), timeout=_LIMIT_SECONDS)
-        if first > start:
-            raise TerminalError(
-                f"{segment.topic}[{partition}] begins at offset {first:,}: what this load sent from {start:,} on is deleted "
-                "already, so that it cannot go on without sending rows twice. Send it anew with reload=True."
-            )
-        ends[partition] = end
+    ends = {partition: end for partition, _, end in segment}
     consumer.assign([TopicPartition(segment.topic, partition, start) for partition, start, _ in segment])
     deadline = time.monotonic() + _LIMIT_SECONDS
     while ends:

@@ -170,14 +170,12 @@ class RestLoad:
 
     def _resume(self, former: Receipt | None) -> tuple[_Progress, set[str]]:
         """The state to go on from, and the keys that are not to be sent again."""
-        from tallyclerk.sinks.kafka_keys import sent_keys, topic_ends
+        from tallyclerk.sinks.kafka_keys import SentRowsDeletedError, sent_keys, topic_ends
 
         if former is None:
             return _Progress(), set()
         if former.details["complete"] or former.fingerprint != self.fingerprint:
-            log.info("%s: is sent anew from its first row", self.load)
-            self.sink.restart(self.load)
-            return _Progress(), set()
+            return self._anew()
         cursor = former.cursor
         progress = _Progress(
             position=Position.from_dict(cursor["position"]) if "position" in cursor else None,
@@ -191,9 +189,19 @@ class RestLoad:
         since = self._since(progress).isoformat()
         # a range whose newest row is older than what is asked for again tells nothing
         progress.sent = [part for part in progress.sent if not part.get("newest") or part["newest"] >= since]
-        seen = sent_keys(self.client, (Offsets.from_dict(part["offsets"]) for part in progress.sent))
+        try:
+            seen = sent_keys(self.client, (Offsets.from_dict(part["offsets"]) for part in progress.sent))
+        except SentRowsDeletedError:
+            if not self.reload:
+                raise
+            return self._anew()
         log.info("%s: goes on behind %s; %d keys are sent already", self.load, former.ledger, len(seen))
         return progress, seen | set(progress.rejected)
+
+    def _anew(self) -> tuple[_Progress, set[str]]:
+        log.info("%s: is sent anew from its first row", self.load)
+        self.sink.restart(self.load)
+        return _Progress(), set()
 
     def _commit(self, progress: _Progress, *, complete: bool) -> Receipt:
         if self.is_stopped():

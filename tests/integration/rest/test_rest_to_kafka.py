@@ -15,12 +15,14 @@ from typing import Any
 
 import pytest
 from airflow.sdk import Asset
+from confluent_kafka import OFFSET_END, TopicPartition
 
 from stack.settings import ROOT
 from tallyclerk.exceptions import RepeatedPageError, ServiceUnavailableError, SpecError, TooManyRejectsError
 from tallyclerk.sinks.kafka_commits import receipt_of
+from tallyclerk.sinks.kafka_keys import SentRowsDeletedError
 from tallyclerk.transfers.rest_to_kafka import RestToKafkaOperator
-from tests.integration.kafka.topic_case import TopicCase
+from tests.integration.kafka.topic_case import PARTITIONS, TopicCase
 from tests.integration.rest.conftest import KEY, RunningShop, contract_of
 from tests.running import RunTask
 
@@ -128,6 +130,21 @@ def test_a_retry_goes_on_at_the_page_that_failed(
     assert [request for request, times in Counter(asked).items() if times > 1] == [refused]
     assert value["ledger"]["read"] == value["ledger"]["written"] == FEW
     assert value["details"]["requests"] == len(asked)
+
+
+def test_the_load_is_sent_anew_when_what_it_sent_is_deleted_and_a_reload_is_asked_for(
+    shop: RunningShop, case: TopicCase, tmp_path: Path, run_task: RunTask
+) -> None:
+    shop.plan({"request": 4, "fault": "status", "status": 429, "retry_after": 3600}, first_products=FEW)
+    with pytest.raises(ServiceUnavailableError):
+        run_task(load(case, tmp_path), conf={"date": DAY})
+    sent = [TopicPartition(case.name, partition, OFFSET_END) for partition in range(PARTITIONS)]
+    for future in case.admin.delete_records(sent).values():
+        future.result(60)
+    with pytest.raises(SentRowsDeletedError, match="reload=True"):
+        run_task(load(case, tmp_path), conf={"date": DAY})
+    run_task(load(case, tmp_path, reload=True), conf={"date": DAY})
+    assert by_id(products_of(case)) == by_id(shop.all_products())
 
 
 def test_a_repeated_page_fails_the_task_and_the_retry_completes_it(
