@@ -183,6 +183,9 @@ def debezium(setting: Setting, events: int, change: Callable[[], None], pid: int
             "rows": events,
         }
     finally:
+        # first stopped: a task that is still on its way out makes its slot again
+        api.put(f"/connectors/{connector}/stop")
+        _wait(lambda: _states(api, connector) in ([], ["STOPPED"]), "the connector is stopped")
         api.delete(f"/connectors/{connector}")
         _drop_slot(setting)
 
