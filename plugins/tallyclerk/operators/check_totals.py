@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
@@ -36,6 +37,7 @@ class CheckTotalsOperator(BaseOperator):
     :param keyspace: instead of the contracts'. Templated.
     :return: for each day, the totals of each store.
     :raises ReconcileError: they differ; every difference is named.
+    :raises ServiceUnavailableError: Cassandra stayed away for longer than the hook waits.
     """
 
     template_fields: Sequence[str] = ("days", "kpis", "sales", "keyspace")
@@ -60,6 +62,7 @@ class CheckTotalsOperator(BaseOperator):
         from tallyclerk.contracts.projections import cassandra_mapping
         from tallyclerk.hooks.cassandra_cluster import CassandraClusterHook
         from tallyclerk.hooks.lake import LakeHook
+        from tallyclerk.sinks.cassandra_client import retrying
 
         lake = LakeHook(self.hdfs_conn_id)
         mappings = {path: cassandra_mapping(load_contract(contract)) for path, contract in self.kpis.items()}
@@ -71,9 +74,11 @@ class CheckTotalsOperator(BaseOperator):
                 for path, mapping in mappings.items():
                     keys, total = lake_kpis(lake.uri(path), mapping.partition_key[0], date_of_day)
                     found[day][f"{mapping.table} on HDFS"] = total
-                    found[day][f"{mapping.table} in Cassandra"] = cassandra_kpis(
-                        cassandra.session, self.keyspace or mapping.keyspace, mapping, keys, date_of_day
-                    )
+                    keyspace = self.keyspace or mapping.keyspace
+                    found[day][f"{mapping.table} in Cassandra"] = retrying(
+                        partial(cassandra_kpis, cassandra.session, keyspace, mapping, keys, date_of_day),
+                        backoff=cassandra.backoff, address=cassandra.address, what="read KPIs",
+                    )  # fmt: skip
         wrong = [
             f"{day}: " + ", ".join(f"{store} {total.count:,} lines, {total.amount}" for store, total in totals.items())
             for day, totals in found.items()
