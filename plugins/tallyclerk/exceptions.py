@@ -12,6 +12,7 @@ Nothing here imports Airflow or a driver, so that any module may import it at pa
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
 
 
@@ -56,6 +57,17 @@ class ConnectorRefusedError(SpecError):
         listed = "\n".join(f"  {line}" for line in self.findings)
         super().__init__(
             f"The configuration of connector {connector!r} is refused; what runs was left as it is. Correct it and run again:\n{listed}"
+        )
+
+
+class VersionLostError(SpecError):
+    """The version that Cassandra holds cannot be read any more."""
+
+    def __init__(self, *, uri: str, day: date, version: int) -> None:
+        super().__init__(
+            f"{uri} {day}: Cassandra holds rows of version {version}, which the lake no longer has (vacuumed, or the "
+            "table was made anew), so that the lake cannot tell which keys vanished since. Load with "
+            'retraction="table_scan": it finds them in Cassandra itself, by their write timestamps.'
         )
 
 
@@ -184,6 +196,30 @@ class SlotBudgetError(TerminalError):
             f"The slot {slot} keeps {retained_bytes:,} bytes of the database's log, more than the {limit_bytes:,} allowed, although all "
             "changes up to now were sent. A transaction that was open all the time holds it back: see pg_stat_activity (xact_start) "
             "and pg_prepared_xacts, and end it. If the disk cannot wait, drop the slot; the next run then has to begin anew."
+        )
+
+
+class KafkaRefusedError(TerminalError):
+    """Kafka answered that it will not do it; asking again cannot help."""
+
+    def __init__(self, *, address: str, what: str, cause: str, remedy: str) -> None:
+        super().__init__(f"Kafka at {address} refused {what}: {cause}. Nothing of it is visible to readers. {remedy}")
+
+
+class CassandraRefusedError(TerminalError):
+    """Cassandra answered that it will not do it; asking again cannot help."""
+
+    def __init__(self, *, address: str, cause: BaseException, remedy: str) -> None:
+        super().__init__(f"Cassandra at {address} refused: {type(cause).__name__}: {cause}. {remedy}")
+
+
+class SentRowsDeletedError(TerminalError):
+    """The topic's retention has deleted what an unfinished load sent."""
+
+    def __init__(self, *, topic: str, partition: int, first: int, start: int) -> None:
+        super().__init__(
+            f"{topic}[{partition}] begins at offset {first:,}: what this load sent from {start:,} on is deleted already, so that "
+            "it cannot go on without sending rows twice. Send it anew with reload=True."
         )
 
 

@@ -23,10 +23,9 @@ from stack.service import dependants, select
 from stack.services import SERVICES
 from stack.settings import LOOPBACK, PORTS, ROOT, load_settings
 from stack.supervisor import Supervisor
-from tallyclerk.exceptions import ServiceUnavailableError
+from tallyclerk.exceptions import KafkaRefusedError, ServiceUnavailableError
 from tallyclerk.sinks.kafka_commits import receipt_of
 from tallyclerk.sinks.kafka_encoding import JsonEncoder, Messages
-from tallyclerk.sinks.kafka_errors import KafkaRefusedError
 from tests.faults import dying_kafka_load
 from tests.faults.dying_kafka_load import COMMITTED_PAGES, PAGE_ROWS, PAGES, STOPS, load
 from tests.integration.kafka.topic_case import SCHEMA, TopicCase, bootstrap_servers, numbers_in_order, rows

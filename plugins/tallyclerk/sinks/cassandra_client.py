@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tallyclerk.exceptions import ServiceUnavailableError, TallyclerkError, TerminalError
+from tallyclerk.exceptions import CassandraRefusedError, ServiceUnavailableError, TallyclerkError
 
 if TYPE_CHECKING:
     from cassandra.cluster import Session
@@ -29,12 +29,9 @@ _REMEDIES = {
 }
 
 
-class CassandraRefusedError(TerminalError):
-    """Cassandra answered that it will not do it; asking again cannot help."""
-
-    def __init__(self, *, address: str, cause: BaseException) -> None:
-        remedy = _REMEDIES.get(type(cause).__name__, "Compare the table with the contract's cassandra mapping.")
-        super().__init__(f"Cassandra at {address} refused: {type(cause).__name__}: {cause}. {remedy}")
+def _refused(cause: BaseException, address: str) -> CassandraRefusedError:
+    remedy = _REMEDIES.get(type(cause).__name__, "Compare the table with the contract's cassandra mapping.")
+    return CassandraRefusedError(address=address, cause=cause, remedy=remedy)
 
 
 def classify(error: BaseException, *, address: str) -> TallyclerkError:
@@ -65,16 +62,16 @@ def classify(error: BaseException, *, address: str) -> TallyclerkError:
     if isinstance(error, NoHostAvailable):
         for cause in _nested(error):
             if isinstance(cause, refusal):
-                return CassandraRefusedError(address=address, cause=cause)
+                return _refused(cause, address)
         return ServiceUnavailableError(service="Cassandra", address=address, cause=error)
     if isinstance(error, refusal | UnresolvableContactPoints):
-        return CassandraRefusedError(address=address, cause=error)
+        return _refused(error, address)
     away = OperationTimedOut | ConnectionException | Timeout | Unavailable | CoordinationFailure
     # RequestExecutionException: what else a node could not do now; ErrorMessage: overloaded, bootstrapping, server error
     if isinstance(error, away | RequestExecutionException | ErrorMessage | OSError):
         return ServiceUnavailableError(service="Cassandra", address=address, cause=f"{type(error).__name__}: {error}")
     if isinstance(error, DriverException):
-        return CassandraRefusedError(address=address, cause=error)
+        return _refused(error, address)
     raise error
 
 

@@ -9,7 +9,7 @@ from datetime import date
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from tallyclerk.exceptions import RecordError, ServiceUnavailableError, SpecError
+from tallyclerk.exceptions import RecordError, ServiceUnavailableError, SpecError, VersionLostError
 from tallyclerk.sinks.cassandra_loads import LakeVersion
 from tallyclerk.sinks.cassandra_table import TargetTable
 
@@ -27,17 +27,6 @@ class KeyCounts:
 
     rows: int
     keys: int
-
-
-class VersionLostError(SpecError):
-    """The version that Cassandra holds cannot be read any more."""
-
-    def __init__(self, *, uri: str, day: date, version: int) -> None:
-        super().__init__(
-            f"{uri} {day}: Cassandra holds rows of version {version}, which the lake no longer has (vacuumed, or the "
-            "table was made anew), so that the lake cannot tell which keys vanished since. Load with "
-            'retraction="table_scan": it finds them in Cassandra itself, by their write timestamps.'
-        )
 
 
 class LakeWindow:

@@ -20,10 +20,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from tallyclerk.core.window import Window
-from tallyclerk.exceptions import SpecError
+from tallyclerk.exceptions import SpecError, VersionLostError
 from tallyclerk.sinks.cassandra_batches import Row, batch_statement
 from tallyclerk.sinks.cassandra_client import BoundedWriter
-from tallyclerk.sinks.cassandra_lake import LakeWindow, VersionLostError
+from tallyclerk.sinks.cassandra_lake import LakeWindow
 from tallyclerk.sinks.cassandra_loads import LakeVersion, Load
 from tallyclerk.sinks.cassandra_table import TargetColumn, TargetTable, quoted
 from tallyclerk.sinks.cassandra_values import encode_column, encoders

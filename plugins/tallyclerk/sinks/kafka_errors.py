@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from tallyclerk.exceptions import ConcurrentLoadError, ServiceUnavailableError, TallyclerkError, TerminalError
+from tallyclerk.exceptions import ConcurrentLoadError, KafkaRefusedError, ServiceUnavailableError, TallyclerkError
 
 if TYPE_CHECKING:
     from confluent_kafka import KafkaError
@@ -45,13 +45,6 @@ _AWAY = (
     "CONCURRENT_TRANSACTIONS", "KAFKA_STORAGE_ERROR", "TRANSACTION_COORDINATOR_FENCED", "THROTTLING_QUOTA_EXCEEDED",
     "INVALID_TXN_STATE", "OUT_OF_ORDER_SEQUENCE_NUMBER", "UNKNOWN_PRODUCER_ID", "INVALID_PRODUCER_ID_MAPPING",
 )  # fmt: skip
-
-
-class KafkaRefusedError(TerminalError):
-    """Kafka answered that it will not do it; asking again cannot help."""
-
-    def __init__(self, *, address: str, what: str, cause: str, remedy: str) -> None:
-        super().__init__(f"Kafka at {address} refused {what}: {cause}. Nothing of it is visible to readers. {remedy}")
 
 
 def classify(error: BaseException | KafkaError, *, address: str, what: str, load: str = "") -> TallyclerkError:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tallyclerk.core.offsets import Offsets
-from tallyclerk.exceptions import ServiceUnavailableError, TerminalError
+from tallyclerk.exceptions import SentRowsDeletedError, ServiceUnavailableError
 from tallyclerk.sinks.kafka_errors import SERVICE, classify, kafka_errors
 
 if TYPE_CHECKING:
@@ -23,16 +23,6 @@ log = logging.getLogger(__name__)
 
 _LIMIT_SECONDS = 120.0
 _MESSAGES_AT_ONCE = 5000
-
-
-class SentRowsDeletedError(TerminalError):
-    """The topic's retention has deleted what an unfinished load sent."""
-
-    def __init__(self, *, topic: str, partition: int, first: int, start: int) -> None:
-        super().__init__(
-            f"{topic}[{partition}] begins at offset {first:,}: what this load sent from {start:,} on is deleted already, so that "
-            "it cannot go on without sending rows twice. Send it anew with reload=True."
-        )
 
 
 def topic_ends(client: Mapping[str, Any], topic: str) -> dict[int, int]:

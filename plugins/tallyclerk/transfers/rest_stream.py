@@ -18,7 +18,13 @@ from tallyclerk.core.offsets import OFFSETS_KEY, Offsets
 from tallyclerk.core.progress import Progress
 from tallyclerk.core.receipt import Receipt, load_name
 from tallyclerk.core.window import Window
-from tallyclerk.exceptions import RecordError, ServiceUnavailableError, TooManyRejectsError, TransientError
+from tallyclerk.exceptions import (
+    RecordError,
+    SentRowsDeletedError,
+    ServiceUnavailableError,
+    TooManyRejectsError,
+    TransientError,
+)
 from tallyclerk.sources.rest_pages import Page, RestPages
 from tallyclerk.sources.rest_paging import Position
 from tallyclerk.sources.rest_rows import Problem, raw_digest
@@ -170,7 +176,7 @@ class RestLoad:
 
     def _resume(self, former: Receipt | None) -> tuple[_Progress, set[str]]:
         """The state to go on from, and the keys that are not to be sent again."""
-        from tallyclerk.sinks.kafka_keys import SentRowsDeletedError, sent_keys, topic_ends
+        from tallyclerk.sinks.kafka_keys import sent_keys, topic_ends
 
         if former is None:
             return _Progress(), set()

@@ -24,8 +24,9 @@ from tallyclerk.exceptions import (
     TallyclerkError,
     TerminalError,
     TransientError,
+    VersionLostError,
 )
-from tallyclerk.sinks.cassandra_lake import LakeWindow, VersionLostError
+from tallyclerk.sinks.cassandra_lake import LakeWindow
 from tallyclerk.sinks.cassandra_loads import LoadsTable, write_timestamp
 from tallyclerk.sinks.cassandra_table import TargetColumn, TargetTable
 from tallyclerk.sinks.cassandra_upsert import CassandraUpsert, UpsertOptions

@@ -17,6 +17,7 @@ from tallyclerk.core.offsets import Offsets
 from tallyclerk.core.receipt import Receipt
 from tallyclerk.exceptions import (
     ConcurrentLoadError,
+    KafkaRefusedError,
     LedgerError,
     RecordError,
     ServiceUnavailableError,
@@ -26,7 +27,6 @@ from tallyclerk.exceptions import (
 )
 from tallyclerk.sinks.kafka_commits import newest_commits, receipt_of
 from tallyclerk.sinks.kafka_encoding import JsonEncoder, Messages
-from tallyclerk.sinks.kafka_errors import KafkaRefusedError
 from tallyclerk.sinks.quarantine import quarantine_schema
 from tests.integration.kafka.topic_case import SCHEMA, TopicCase, numbers_in_order, rows
 

@@ -18,9 +18,14 @@ from airflow.sdk import Asset
 from confluent_kafka import OFFSET_END, TopicPartition
 
 from stack.settings import ROOT
-from tallyclerk.exceptions import RepeatedPageError, ServiceUnavailableError, SpecError, TooManyRejectsError
+from tallyclerk.exceptions import (
+    RepeatedPageError,
+    SentRowsDeletedError,
+    ServiceUnavailableError,
+    SpecError,
+    TooManyRejectsError,
+)
 from tallyclerk.sinks.kafka_commits import receipt_of
-from tallyclerk.sinks.kafka_keys import SentRowsDeletedError
 from tallyclerk.transfers.rest_to_kafka import RestToKafkaOperator
 from tests.integration.kafka.topic_case import PARTITIONS, TopicCase
 from tests.integration.rest.conftest import KEY, RunningShop, contract_of

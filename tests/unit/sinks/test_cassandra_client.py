@@ -17,8 +17,8 @@ from cassandra.cluster import NoHostAvailable
 from cassandra.connection import ConnectionShutdown
 from cassandra.protocol import OverloadedErrorMessage, SyntaxException
 
-from tallyclerk.exceptions import ServiceUnavailableError, TerminalError
-from tallyclerk.sinks.cassandra_client import Backoff, CassandraRefusedError, classify, retrying
+from tallyclerk.exceptions import CassandraRefusedError, ServiceUnavailableError, TerminalError
+from tallyclerk.sinks.cassandra_client import Backoff, classify, retrying
 
 AWAY = [
     NoHostAvailable("none", {"h": ConnectionRefusedError()}),

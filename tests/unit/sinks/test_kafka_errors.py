@@ -5,8 +5,14 @@ from __future__ import annotations
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from tallyclerk.exceptions import ConcurrentLoadError, RecordError, ServiceUnavailableError, TallyclerkError
-from tallyclerk.sinks.kafka_errors import KafkaRefusedError, classify, kafka_errors
+from tallyclerk.exceptions import (
+    ConcurrentLoadError,
+    KafkaRefusedError,
+    RecordError,
+    ServiceUnavailableError,
+    TallyclerkError,
+)
+from tallyclerk.sinks.kafka_errors import classify, kafka_errors
 
 
 def ours(code: int, **facts: str) -> TallyclerkError:
