@@ -183,14 +183,18 @@ class _Run:
         changed = server.difference(cursor) if cursor else None
         if changed:
             log.warning("%s is on another server than at its position (%s): every row is read again", self.uri, changed)
-            self.facts["begun_anew"] = changed
-        if not cursor or changed or source.begin_anew or cursor.get("phase") == _BEGINNING:
-            position = yield from self._begin(cursor, server)
-        else:
-            position = dict(cursor)
+        position = dict(cursor)
+        if changed or source.begin_anew:
+            self.facts["begun_anew"] = changed or "as asked"
+            position = yield from self._begin(cursor, server, "all")
+        elif not cursor or cursor["phase"] == _BEGINNING:
+            # what was begun by another run is finished as that one meant it
+            position = yield from self._begin(cursor, server, cursor.get("begin", source.begin))
         yield from self._follow(position)
 
-    def _begin(self, cursor: Mapping[str, Any], server: ServerIdentity) -> Generator[ChangePiece, None, dict[str, Any]]:
+    def _begin(
+        self, cursor: Mapping[str, Any], server: ServerIdentity, begin: Begin
+    ) -> Generator[ChangePiece, None, dict[str, Any]]:
         """Make the slot and send the first rows; returns the cursor from which the log is followed."""
         source, slot = self.source, self.slot
         if (state := slot.state(self.connection)) is not None:
@@ -205,13 +209,14 @@ class _Run:
         described = describe(self.connection, self.relation, names)
         contract_plans(self.relation.name, described, source.contract, time_zone=source.time_zone)
         base = {"method": METHOD, "table": source.table, "slot": slot.name, **server.as_dict()}
-        yield self._piece(change_schema(source.contract).empty_table(), {**base, "phase": _BEGINNING})
+        beginning = {**base, "phase": _BEGINNING, "begin": begin}
+        yield self._piece(change_schema(source.contract).empty_table(), beginning)
         slot.drop(self.connection)
         with slot.create(source.uri) as (lsn, exported), open_snapshot(source.uri, exported=exported) as snapshot:
             log.info("%s: slot %s begins at %s", self.uri, slot.name, lsn_text(lsn))
             following = {**base, "phase": _FOLLOWING, "lsn": lsn_text(lsn), "sent": 0}
-            condition = "false" if source.begin == "nothing" else ""
-            if source.begin == "recent":
+            condition = "false" if begin == "nothing" else ""
+            if begin == "recent":
                 condition = recent(
                     snapshot, self.relation, source.contract,
                     column=source.incremental_column, minutes=source.lookback_minutes, time_zone=source.time_zone,
@@ -227,7 +232,7 @@ class _Run:
                 self.facts["read_rows"] = self.facts["records"]
                 yield self._piece(
                     joined(rows, change_schema(source.contract)),
-                    following if part.last else {**base, "phase": _BEGINNING},
+                    following if part.last else beginning,
                     read=part.read, rejected=part.rejected, rejects=part.rejects,
                 )  # fmt: skip
         return following

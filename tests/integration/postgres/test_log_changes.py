@@ -412,16 +412,19 @@ def test_a_slot_of_someone_else_is_left_alone(
         capture(follow, tmp_path)
 
 
+@pytest.mark.parametrize("dies_at", [1, None])
 def test_every_row_is_read_again_when_the_server_is_another(
-    db: psycopg.Connection, table: str, source: Source, tmp_path: Path
+    dies_at: int | None, db: psycopg.Connection, table: str, source: Source, tmp_path: Path
 ) -> None:
     db.execute(f"INSERT INTO {table} VALUES (1)")
-    follow = source()
+    follow = source(begin="nothing")
     captured = capture(follow, tmp_path)
+    assert captured.events == []
     restored = replace(captured.pieces[-1], cursor={**captured.cursor, "system": "1", "timeline": 7})
-    capture(follow, tmp_path, captured := Captured([restored]))
+    capture(follow, tmp_path, captured := Captured([restored]), pieces=dies_at)
+    assert "timeline 7 → 1" in captured.pieces[1].facts["begun_anew"]
+    capture(follow, tmp_path, captured)
     assert [event["__op"] for event in captured.events] == ["r"]
-    assert "timeline 7 → 1" in captured.pieces[-1].facts["begun_anew"]
 
 
 def test_the_budget_warns_and_then_fails_only_after_everything_was_sent(
