@@ -41,7 +41,9 @@ def _parser() -> argparse.ArgumentParser:
     totals.add_argument("--date", type=date.fromisoformat, required=True, metavar="YYYY-MM-DD")
     totals.set_defaults(run=_totals)
 
-    change = commands.add_parser("change-customers", help="let customers change, sign up and leave, for readers of changes")
+    change = commands.add_parser(
+        "change-customers", help="let customers change, sign up and leave, for readers of changes"
+    )
     change.add_argument("--count", type=int, default=20, metavar="N", help="how many changes (default: %(default)s)")
     change.set_defaults(run=_change_customers)
 
