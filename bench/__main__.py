@@ -67,8 +67,8 @@ BENCHES = {
         "database_extract",
         "PostgreSQL to Parquet",
         "The rate is against `COPY`, text, thrown away. `server` is PostgreSQL's own CPU. The last column is what became "
-        "of a `numeric(12,2)`. Ours has three busy threads, the server's, one that fetches and one that decodes and writes: on "
-        "two cores, and the more so on busy ones, the rate is the ratio of all CPU, and COPY's only from four cores on.",
+        "of a `numeric(12,2)`. Ours keeps the server, a thread that fetches and one that decodes and writes busy at once: where "
+        "they share two cores, the rate is about that of all CPU, COPY's client and server against ours.",
     ),
     "database_large": Bench(
         "database_extract",
