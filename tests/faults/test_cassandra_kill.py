@@ -3,58 +3,33 @@
 from __future__ import annotations
 
 import os
-import shutil
-import signal
-import socket
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
 from cassandra.cluster import Session
 
-from stack.service import dependants, select
+from stack.service import select
 from stack.services import SERVICES
-from stack.settings import PORTS, ROOT, load_settings
 from stack.supervisor import Supervisor
 from tallyclerk.exceptions import ServiceUnavailableError
 from tallyclerk.sinks.cassandra_client import Backoff
 from tests.integration.cassandra.upsert_case import Case, connect, expected_sales, new_target, sales
+from tests.second_stack import kill, second_stack
 
 pytestmark = [pytest.mark.faults, pytest.mark.integration, pytest.mark.slow]
 LAKE = f"hdfs://127.0.0.1:{os.environ.get('TALLYCLERK_HDFS_PORT', '8020')}/tmp/tests/cassandra-kill"
 (CASSANDRA,) = select(SERVICES, ["cassandra"])
 
 
-def free_ports(count: int) -> list[int]:
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-
-
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Supervisor]:
-    home: Path = tmp_path_factory.mktemp("second-cassandra")
-    (home / "jars").symlink_to(load_settings().home / "jars")
-    environ = {
-        **os.environ,
-        **{name: str(port) for name, port in zip(PORTS, free_ports(len(PORTS)), strict=True)},
-        "TALLYCLERK_HOME": str(home),
-        "TALLYCLERK_ENV_FILE": str(home / ".env"),
-        "TALLYCLERK_CASSANDRA_HEAP": "512m",
-    }
-    supervisor = Supervisor(load_settings(environ, root=ROOT))
-    supervisor.up([CASSANDRA])
-    yield supervisor
-    supervisor.down(dependants(SERVICES, ["cassandra"]))
-    shutil.rmtree(home, ignore_errors=True)
+    with second_stack(tmp_path_factory.mktemp("second-cassandra"), "cassandra", CASSANDRA_HEAP="512m") as stack:
+        yield stack
 
 
 @pytest.fixture
@@ -74,12 +49,6 @@ def case(session: Session) -> Case:
 def supervisor_up(node: Supervisor) -> None:
     if node.identity(CASSANDRA) is None:
         node.up([CASSANDRA])
-
-
-def kill(node: Supervisor) -> None:
-    identity = node.identity(CASSANDRA)
-    assert identity is not None
-    os.kill(identity.pid, signal.SIGKILL)
 
 
 def when_rows_arrive(case: Case, rows: pa.Table, action: Callable[[], None]) -> threading.Thread:
@@ -110,7 +79,7 @@ def test_the_rows_are_exact_when_cassandra_is_killed_and_comes_back_in_mid_load(
     case.write_lake(rows)
 
     def kill_and_restart() -> None:
-        kill(node)
+        kill(node, CASSANDRA)
         time.sleep(3)
         supervisor_up(node)
 
@@ -128,7 +97,7 @@ def test_the_retry_makes_the_rows_exact_when_cassandra_stays_away_too_long(node:
     case.load()
     rows = sales(12_000)
     case.write_lake(rows)
-    killer = when_rows_arrive(case, rows, lambda: kill(node))
+    killer = when_rows_arrive(case, rows, lambda: kill(node, CASSANDRA))
     began = time.monotonic()
     error = outcome(lambda: case.load(backoff=Backoff(limit_seconds=6)))
     assert isinstance(error, ServiceUnavailableError)

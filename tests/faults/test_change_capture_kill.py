@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,14 +14,14 @@ from pathlib import Path
 import pytest
 
 from stack.service import select
-from stack.services import SERVICES, postgres
-from stack.settings import ROOT, load_settings
+from stack.services import SERVICES
+from stack.settings import ROOT
 from stack.supervisor import Supervisor
 from tallyclerk.exceptions import ServiceUnavailableError
 from tests.faults import dying_change_capture
 from tests.faults.dying_change_capture import BEGINNING, FOLLOWING
 from tests.integration.kafka.change_case import ChangeCase, change_case
-from tests.integration.postgres.test_database_faults import free_port
+from tests.second_stack import second_stack
 
 pytestmark = [pytest.mark.faults, pytest.mark.integration]
 TIMES = int(os.environ.get("TALLYCLERK_KILLS", "1"))
@@ -111,19 +110,8 @@ def test_each_change_is_there_once_when_a_run_is_killed(stop: str, attempt: int,
 @pytest.fixture
 def spare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Supervisor]:
     """A PostgreSQL of this test's own, which it may kill."""
-    home = tmp_path_factory.mktemp("spare")
-    (home / "jars").symlink_to(load_settings().home / "jars")
-    environ = {
-        **os.environ,
-        "TALLYCLERK_HOME": str(home),
-        "TALLYCLERK_ENV_FILE": str(home / ".env"),
-        "TALLYCLERK_POSTGRES_PORT": str(free_port()),
-    }
-    supervisor = Supervisor(load_settings(environ, root=ROOT))
-    supervisor.up([POSTGRES])
-    yield supervisor
-    supervisor.down([POSTGRES])
-    shutil.rmtree(postgres.home(supervisor.settings), ignore_errors=True)
+    with second_stack(tmp_path_factory.mktemp("spare"), "postgres") as stack:
+        yield stack
 
 
 def test_each_change_is_there_once_when_the_database_is_killed(

@@ -6,59 +6,34 @@ On a second instance of the tests' own. TALLYCLERK_CONNECT_KILLS says how often 
 from __future__ import annotations
 
 import os
-import shutil
-import signal
-import socket
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from stack import processes
-from stack.service import dependants, select
-from stack.services import SERVICES, connect, postgres, registry
+from stack.service import select
+from stack.services import SERVICES, connect, registry
 from stack.services.connect import CONNECT
-from stack.settings import LOOPBACK, PORTS, ROOT, Settings, load_settings
+from stack.settings import LOOPBACK, Settings
 from stack.supervisor import Supervisor
 from tallyclerk.operators.connector import ConnectorOperator
 from tests.integration.connect.captured_table import LIMIT_SECONDS, CapturedTable, doubled, set_connections
 from tests.running import RunTask
+from tests.second_stack import kill, second_stack
 
 pytestmark = [pytest.mark.faults, pytest.mark.integration, pytest.mark.slow]
 KILLS = int(os.environ.get("TALLYCLERK_CONNECT_KILLS", "1"))
 ROWS_PER_COMMIT = 50
 
 
-def free_ports(count: int) -> list[int]:
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind((LOOPBACK, 0))
-        return [each.getsockname()[1] for each in sockets]
-
-
 @pytest.fixture(scope="module")
 def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Supervisor]:
-    home: Path = tmp_path_factory.mktemp("second-connect")
-    (home / "jars").symlink_to(load_settings().home / "jars")
-    environ = {
-        **os.environ,
-        **{name: str(port) for name, port in zip(PORTS, free_ports(len(PORTS)), strict=True)},
-        "TALLYCLERK_HOME": str(home),
-        "TALLYCLERK_ENV_FILE": str(home / ".env"),
-    }
-    supervisor = Supervisor(load_settings(environ, root=ROOT))
-    try:
-        supervisor.up(select(SERVICES, ["connect"]))
-        yield supervisor
-    finally:
-        supervisor.down(dependants(SERVICES, []))
-        shutil.rmtree(postgres.home(supervisor.settings), ignore_errors=True)
-        shutil.rmtree(home, ignore_errors=True)
+    with second_stack(tmp_path_factory.mktemp("second-connect"), "connect") as stack:
+        yield stack
 
 
 @pytest.fixture
@@ -67,15 +42,6 @@ def table(instance: Supervisor, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cap
     set_connections(settings, monkeypatch)
     with CapturedTable.made(settings, connect.url(settings), registry.url(settings)) as table:
         yield table
-
-
-def kill(instance: Supervisor) -> None:
-    identity = instance.identity(CONNECT)
-    assert identity is not None
-    process = identity.process()
-    assert process is not None
-    process.send_signal(signal.SIGKILL)
-    process.wait(60)
 
 
 class Shop:
@@ -120,7 +86,7 @@ def test_each_change_is_seen_once_when_the_worker_is_killed_while_it_sends(
         for number in range(KILLS):
             more = (arrived[-1] if arrived else 0) + 500
             assert processes.wait_until(lambda more=more: table.written() >= more, LIMIT_SECONDS)
-            kill(instance)
+            kill(instance, CONNECT)
             arrived.append(table.written())
             # what is committed while nobody reads
             missed = shop.committed + 10 * ROWS_PER_COMMIT

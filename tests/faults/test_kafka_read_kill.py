@@ -15,8 +15,9 @@ from tallyclerk.exceptions import ServiceUnavailableError
 from tallyclerk.sources import kafka_batches, kafka_range
 from tallyclerk.sources.kafka_batches import MessageBatch
 from tallyclerk.sources.kafka_range import KafkaRange
-from tests.faults.test_kafka_load_kill import KAFKA, broker, kill, own_case
+from tests.faults.test_kafka_load_kill import KAFKA, broker, own_case
 from tests.integration.kafka.topic_case import TopicCase
+from tests.second_stack import kill
 
 __all__ = ["broker", "own_case"]  # fixtures
 pytestmark = [pytest.mark.faults, pytest.mark.integration, pytest.mark.slow]
@@ -55,7 +56,7 @@ def test_each_message_is_read_once_when_the_broker_is_killed_and_comes_back(
         offsets, _ = reader.plan({})
         batches = reader.read(offsets)
         found = numbers(iter([next(batches)]))
-        kill(broker)
+        kill(broker, KAFKA)
         restarting.start()
         found += numbers(batches)
     restarting.join()
@@ -71,6 +72,6 @@ def test_the_load_is_to_be_retried_when_the_broker_stays_away(broker: Supervisor
         offsets, _ = reader.plan({})
         batches = reader.read(Offsets(filled.name, offsets.ranges))
         next(batches)
-        kill(broker)
+        kill(broker, KAFKA)
         with pytest.raises(ServiceUnavailableError, match="Kafka at 127"):
             numbers(batches)

@@ -220,6 +220,9 @@ def _read(
             raise ServiceUnavailableError(
                 service=SERVICE,
                 address=address,
-                cause=f"{topic}[{partition}] cannot be read beyond offset {reached} of {end}: a transaction stays open",
+                cause=(
+                    f"{topic}[{partition}] cannot be read beyond offset {reached} of {end}: a transaction stays open. When none of "
+                    "its writers lives, end it (kafka-transactions.sh find-hanging, abort); its rows are then sent again"
+                ),
             )
     return found

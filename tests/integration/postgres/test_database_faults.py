@@ -1,22 +1,17 @@
 """Servers that are away, refuse or die, and arguments that are wrong."""
 
 import os
-import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
-from socket import socket
 from threading import Thread
 
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from stack.service import select
-from stack.services import SERVICES, postgres
-from stack.settings import LOOPBACK, ROOT, Settings, load_settings
+from stack.services import postgres
 from stack.supervisor import Supervisor
 from tallyclerk.core.extract import Extract
 from tallyclerk.core.window import Window
@@ -24,35 +19,18 @@ from tallyclerk.exceptions import RecordError, ServiceUnavailableError, SpecErro
 from tallyclerk.sources import database_table
 from tallyclerk.sources.database_table import DatabaseTable
 from tests.integration.postgres.reading import conninfo
+from tests.second_stack import free_ports, second_stack
 
 pytestmark = pytest.mark.integration
 
 DAY = Window.of_day("2026-03-01")
 
 
-def free_port() -> int:
-    with closing(socket()) as one:
-        one.bind((LOOPBACK, 0))
-        return int(one.getsockname()[1])
-
-
 @pytest.fixture
-def spare(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Supervisor]:
+def spare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Supervisor]:
     """A PostgreSQL of this test's own, which it may kill."""
-    home = tmp_path_factory.mktemp("spare")
-    (home / "jars").symlink_to(settings.home / "jars")
-    environ = {
-        **os.environ,
-        "TALLYCLERK_HOME": str(home),
-        "TALLYCLERK_ENV_FILE": str(home / ".env"),
-        "TALLYCLERK_POSTGRES_PORT": str(free_port()),
-    }
-    supervisor = Supervisor(load_settings(environ, root=ROOT))
-    services = select(SERVICES, ["postgres"])
-    supervisor.up(services)
-    yield supervisor
-    supervisor.down(services)
-    shutil.rmtree(postgres.home(supervisor.settings), ignore_errors=True)
+    with second_stack(tmp_path_factory.mktemp("spare"), "postgres") as stack:
+        yield stack
 
 
 @pytest.mark.faults
@@ -124,7 +102,7 @@ def test_no_session_is_left_when_the_disk_fails(superuser: psycopg.Connection, u
 
 
 def test_a_server_that_is_away_is_transient(uri: str, tmp_path: Path) -> None:
-    away = make_conninfo(uri, port=free_port())
+    away = make_conninfo(uri, port=free_ports(1)[0])
     with pytest.raises(ServiceUnavailableError) as raised:
         DatabaseTable(uri=away, table="a.b", mode="full").extract(DAY, tmp_path)
     assert str(conninfo_to_dict(uri)["password"]) not in str(raised.value)

@@ -21,7 +21,7 @@ from tallyclerk.contracts import Contract, load_contract
 from tallyclerk.sources.rest_client import RestClient, RetryBudget
 from tallyclerk.sources.rest_pages import RestPages
 from tests.integration.kafka.topic_case import TopicCase, bootstrap_servers
-from tests.integration.stack.conftest import free_ports
+from tests.second_stack import free_ports
 
 KEY = "a-key-of-the-test"
 CONTRACTS = ROOT / "include" / "contracts"

@@ -1,6 +1,5 @@
 """`kill -9` of any service: status tells, and the next `up` brings it back with its data."""
 
-import signal
 import socket
 import time
 
@@ -16,17 +15,9 @@ from stack.services.postgres import POSTGRES
 from stack.services.registry import REGISTRY
 from stack.settings import LOOPBACK, Settings
 from stack.supervisor import Supervisor
+from tests.second_stack import kill
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
-
-
-def kill(supervisor: Supervisor, service: Service) -> None:
-    identity = supervisor.identity(service)
-    assert identity is not None
-    process = identity.process()
-    assert process is not None
-    process.send_signal(signal.SIGKILL)
-    process.wait(60)
 
 
 def state(supervisor: Supervisor, service: Service) -> str:
