@@ -58,8 +58,9 @@ def second_stack(home: Path, *services: str, root: Path = ROOT, **options: str) 
 
 
 def kill(supervisor: Supervisor, service: Service) -> None:
-    """``kill -9``, and wait until the process is gone: else the next ``up`` would take it for a living one."""
+    """``kill -9``, and wait until the process is gone to its last thread: until then it holds its ports."""
     identity = supervisor.identity(service)
-    assert identity is not None, f"{service.name} does not run"
-    os.kill(identity.pid, signal.SIGKILL)
-    assert processes.wait_until(lambda: supervisor.identity(service) is None, _DIES_WITHIN_SECONDS, poll_seconds=0.02)
+    process = identity.process() if identity else None
+    assert process is not None, f"{service.name} does not run"
+    process.send_signal(signal.SIGKILL)
+    process.wait(_DIES_WITHIN_SECONDS)

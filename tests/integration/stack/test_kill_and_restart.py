@@ -105,8 +105,19 @@ def test_cassandra_comes_back_with_every_acknowledged_row(spare: Supervisor) -> 
     assert cassandra_rows(spare.settings) == list(range(100))
 
 
+def keys_of_transactions(address: str) -> list[int]:
+    """The keys of the first hundred committed messages of partition 0, or as many as come within a minute."""
+    from confluent_kafka import Consumer, TopicPartition
+
+    consumer = Consumer({"bootstrap.servers": address, "group.id": "kept", "auto.offset.reset": "earliest"})
+    consumer.assign([TopicPartition("transactions", 0, 0)])
+    found = [int(message.key()) for message in consumer.consume(100, 60)]
+    consumer.close()
+    return found
+
+
 def test_kafka_and_the_registry_come_back_with_messages_and_schemas(spare: Supervisor) -> None:
-    from confluent_kafka import Consumer, Producer, TopicPartition
+    from confluent_kafka import Producer
     from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 
     services = select(SERVICES, ["kafka", "registry"])
@@ -120,17 +131,15 @@ def test_kafka_and_the_registry_come_back_with_messages_and_schemas(spare: Super
     for key in range(100):
         producer.produce("transactions", key=str(key), value=b"kept", partition=0)
     producer.commit_transaction(60)
+    # killed between its answer to a commit and the markers, Kafka 4.3 can leave the transaction open for ever
+    assert len(keys_of_transactions(address)) == 100
     for victim in (KAFKA, REGISTRY):
         kill(spare, victim)
         assert state(spare, victim) == "down"
     assert set(spare.up(services)) == {KAFKA, REGISTRY}
     assert client.get_latest_version("kept-value").schema_id == number
     assert client.get_compatibility() == "BACKWARD"
-    consumer = Consumer({"bootstrap.servers": address, "group.id": "kept", "auto.offset.reset": "earliest"})
-    consumer.assign([TopicPartition("transactions", 0, 0)])
-    found = [message.key() for message in consumer.consume(100, 60)]
-    consumer.close()
-    assert sorted(map(int, found)) == list(range(100))
+    assert sorted(keys_of_transactions(address)) == list(range(100))
 
 
 def test_spark_worker_registers_again_when_the_master_was_killed(spare: Supervisor) -> None:
