@@ -17,11 +17,12 @@ from tallyclerk.core.window import Window
 def ledger(args: Namespace) -> int:
     """Print the newest receipt of each window, newest window first; exit code 1 when one does not close."""
     root = lake_root()
+    window = Window.of_day(args.date).key if args.date else None
     found = [(uri, receipt) for uri in tables(root) for receipt in _latest(receipts(uri))]
     if args.dataset:
         found = [(uri, receipt) for uri, receipt in found if receipt.dataset == args.dataset]
-    if args.date:
-        found = [(uri, receipt) for uri, receipt in found if receipt.window == Window.of_day(args.date).key]
+    if window:
+        found = [(uri, receipt) for uri, receipt in found if receipt.window == window]
     found.sort(key=lambda entry: (entry[1].window, entry[0]), reverse=True)
     shown = found[: args.limit]
     if args.output == "json":
@@ -42,14 +43,14 @@ def quarantine_list(args: Namespace) -> int:
 
     root = lake_root()
     rows: list[dict[str, Any]] = []
+    condition = None
+    if args.date:
+        day = Window.of_day(args.date).day
+        condition = (pc.field("year") == day.year) & (pc.field("month") == day.month) & (pc.field("day") == day.day)
     for uri in tables(root, ("quarantine",)):
-        condition = None
         # what streams rejected stands beside what windows did
         if args.dataset and uri.rpartition("/")[2].removesuffix(".stream") != args.dataset:
             continue
-        if args.date:
-            day = Window.of_day(args.date).day
-            condition = (pc.field("year") == day.year) & (pc.field("month") == day.month) & (pc.field("day") == day.day)
         if DeltaTable.is_deltatable(uri):
             rows += DeltaTable(uri).to_pyarrow_dataset().to_table(filter=condition).to_pylist()
     rows.sort(key=lambda row: (row["window"], row["source"], -row["record_number"]), reverse=True)

@@ -146,7 +146,9 @@ class KafkaRange:
         consumer = self._opened()
         ends = {partition: end for partition, _, end in offsets}
         with kafka_errors(address=self._address, what=f"reading the topic {self.topic!r}"):
-            consumer.assign([TopicPartition(self.topic, partition, start) for partition, start, _ in offsets])
+            assigned = [TopicPartition(self.topic, partition, start) for partition, start, _ in offsets]
+            consumer.assign(assigned)
+            consumer.resume(assigned)  # the client keeps the pauses of an earlier reading
             try:
                 yield from self._batches(consumer, ends, {partition: start for partition, start, _ in offsets})
             finally:

@@ -16,7 +16,7 @@ from spark_jobs.days import DayRange
 from spark_jobs.failures import ContentionError, JobError
 from spark_jobs.job_arguments import JobOptions
 from spark_jobs.lake import Lake, open_session
-from spark_jobs.sales_columns import KPIS
+from spark_jobs.sales_columns import CUSTOMER_KPIS
 from tests.integration.spark.creation_race import make_folder, race
 
 
@@ -25,7 +25,7 @@ def _do(lake: Lake, asked: dict[str, Any]) -> dict[str, Any]:
         return {"versions": race(lake, rounds=asked["rounds"], threads=asked["threads"])}
     if asked["only"] == "create":
         make_folder(lake, asked["folder"])
-        lake.table(asked["table"]).create(KPIS)
+        lake.table(asked["table"]).create(CUSTOMER_KPIS)
         return {}
     window = DayRange(date.fromisoformat(asked["first"]), date.fromisoformat(asked["last"]))
     options = JobOptions(window, asked["lake"])

@@ -10,7 +10,7 @@ from pyspark.sql import SparkSession
 
 from spark_jobs.failures import with_retries
 from spark_jobs.lake import Lake, LakeTable
-from spark_jobs.sales_columns import KPIS
+from spark_jobs.sales_columns import CUSTOMER_KPIS
 
 
 def make_folder(lake: Lake, path: str) -> None:
@@ -43,7 +43,7 @@ def _create(table: LakeTable, barrier: Barrier) -> int:
     _forget_logs(table.spark)
 
     def attempt() -> int:
-        table.create(KPIS)
+        table.create(CUSTOMER_KPIS)
         return table.log().version
 
     return with_retries(attempt, what=table.uri)
