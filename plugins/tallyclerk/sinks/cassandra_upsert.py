@@ -101,10 +101,13 @@ class CassandraUpsert:
 
     def check_schema(self) -> None:
         """:raises SchemaMismatchError: the live table is not the target."""
-        self._retrying(
-            lambda: self._session.cluster.refresh_keyspace_metadata(self._target.keyspace, max_schema_agreement_wait=0),
-            "read schema",
-        )
+        # both: the driver drops the news of a table whose keyspace another session has just made and it has not heard of yet
+        cluster, target = self._session.cluster, self._target
+        for refresh in (
+            partial(cluster.refresh_keyspace_metadata, target.keyspace),
+            partial(cluster.refresh_table_metadata, target.keyspace, target.table),
+        ):
+            self._retrying(partial(refresh, max_schema_agreement_wait=0), "read schema")
         check_live_schema(self._session, self._target)
 
     def load(self, lake: LakeWindow, window: Window, *, storage_options: dict[str, str] | None = None) -> Receipt:

@@ -6,6 +6,9 @@ import os
 import threading
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -378,3 +381,19 @@ def test_a_table_of_another_shape_is_refused_when_checked(case: Case, session: S
     target = TargetTable(case.target.keyspace, case.target.table, (*wrong, TargetColumn("x", "x", "int")), ("id",))
     with pytest.raises(SchemaMismatchError, match="amount is decimal, not double; column x is missing"):
         CassandraUpsert(session, target, dataset="sales").check_schema()
+
+
+def test_each_session_finds_its_table_when_several_make_one_keyspace_at_once(case: Case) -> None:
+    keyspace = f"upsert_race_{uuid.uuid4().hex[:12]}"
+    with ExitStack() as open_clusters, ThreadPoolExecutor(4) as pool:
+        sessions = [open_clusters.enter_context(connect(PORT)).connect() for _ in range(4)]
+        sinks = [replace(case, target=new_target(keyspace)).sink(session) for session in sessions]
+
+        def make(sink: CassandraUpsert) -> None:
+            sink.create()
+            sink.check_schema()
+
+        try:
+            list(pool.map(make, sinks))
+        finally:
+            case.session.execute(f"DROP KEYSPACE IF EXISTS {keyspace}")
