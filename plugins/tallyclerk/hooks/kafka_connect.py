@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 RUNNING, PAUSED, STOPPED, FAILED = "RUNNING", "PAUSED", "STOPPED", "FAILED"
 _EXTRA_KEYS = ("secrets_folder", "ca_file")
-_CONFLICT = 409
+_CONFLICT, _SERVER_ERROR = 409, 500
 _POLL_SECONDS = 1.0
 
 
@@ -195,7 +195,7 @@ class KafkaConnectHook(BaseHook):
         while True:
             answer = self._send(method, path, body)
             message = _message(answer)
-            if answer.status_code != _CONFLICT or "already exists" in message:
+            if not _is_rebalancing(answer.status_code, message):
                 break
             if time.monotonic() > deadline:
                 raise ServiceUnavailableError(service="Kafka Connect", address=self.url, cause=message)
@@ -227,6 +227,16 @@ def cause(trace: str) -> str:
     lines = [line.strip() for line in trace.splitlines() if line.strip()]
     begun = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
     return (begun or lines or [""])[-1 if begun else 0][:500]
+
+
+def _is_rebalancing(status_code: int, message: str) -> bool:
+    """Whether the group is sharing out its work anew, after which the same request is answered.
+
+    Most requests answer 409 then; a few do not map that exception and answer 500 with its text.
+    """
+    if status_code == _CONFLICT:
+        return "already exists" not in message
+    return status_code == _SERVER_ERROR and "rebalance" in message
 
 
 def _path(connector: str) -> str:

@@ -38,11 +38,13 @@ def made(monkeypatch: pytest.MonkeyPatch, **facts: object) -> KafkaConnectHook:
 
 
 def test_a_request_is_repeated_while_the_cluster_rebalances(server: HTTPServer, hook: KafkaConnectHook) -> None:
-    answers = iter([409, 409, 202])
+    answers = iter(
+        [(409, "stale configuration"), (500, "Request cannot be completed because a rebalance is expected"), (202, "")]
+    )
 
     def answer(request: Request) -> Response:
-        status = next(answers)
-        return Response(json.dumps({"error_code": status, "message": "rebalance in process"}), status)
+        status, message = next(answers)
+        return Response(json.dumps({"error_code": status, "message": message}), status)
 
     server.expect_request("/connectors/c/pause", method="PUT").respond_with_handler(answer)
     hook.request("c", "pause")
