@@ -65,7 +65,9 @@ class KafkaProperty(Strict):
 
 
 class CassandraProperty(Strict):
-    """``cassandra`` on the schema; ``columns`` names every Cassandra column and the contract's column it is filled from."""
+    """``cassandra`` on the schema; ``columns`` names every Cassandra column and the contract's column it is filled from.
+
+    ``indexes`` names the columns that rows are also asked for by."""
 
     keyspace: CassandraName
     table: CassandraName
@@ -74,6 +76,7 @@ class CassandraProperty(Strict):
     clustering_order: dict[str, Literal["asc", "desc"]] = Field(default_factory=dict)
     columns: dict[CassandraName, str] = Field(min_length=1)
     types: dict[str, str] = Field(default_factory=dict)
+    indexes: list[str] = Field(default_factory=list)
 
 
 class IncrementalProperty(Strict):

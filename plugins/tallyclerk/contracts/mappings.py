@@ -110,11 +110,12 @@ def _cassandra(model: Any, place: Place, known: Mapping[str, Column], findings: 
         "clusteringKey": model.clustering_key,
         "clusteringOrder": model.clustering_order,
         "types": model.types,
+        "indexes": model.indexes,
     }
     for key, names in lists.items():
         allowed = model.clustering_key if key == "clusteringOrder" else model.columns
         for index, name in enumerate(names):
-            step = index if key.endswith("Key") else name
+            step = index if key.endswith(("Key", "indexes")) else name
             if name not in allowed:
                 whose = "clusteringKey" if key == "clusteringOrder" else "`columns` of this table"
                 findings.add((*place, key, step), f"{name!r} is not in {whose}; {suggestion(name, allowed)}")
@@ -125,6 +126,13 @@ def _cassandra(model: Any, place: Place, known: Mapping[str, Column], findings: 
             findings.add((*place, "columns", name), f"is in the key, and {source.name} may be empty; make it required")
         if keys.count(name) > 1:
             findings.add((*place, "partitionKey"), f"{name!r} stands twice in the key; keep one")
+    for index, name in enumerate(model.indexes):
+        if [name] == model.partition_key:
+            findings.add(
+                (*place, "indexes", index), f"{name!r} is the whole partition key, which needs none; remove it"
+            )
+        if model.indexes.count(name) > 1:
+            findings.add((*place, "indexes", index), f"{name!r} stands twice; keep one")
     for name, cql_type in model.types.items():
         source = known.get(model.columns.get(name, ""))
         if source is None or source.type == UNREADABLE:
@@ -141,4 +149,5 @@ def _cassandra(model: Any, place: Place, known: Mapping[str, Column], findings: 
         columns=dict(model.columns),
         types=dict(model.types),
         clustering_order={name: order.upper() for name, order in model.clustering_order.items()},
+        indexes=tuple(model.indexes),
     )

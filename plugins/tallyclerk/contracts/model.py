@@ -107,6 +107,7 @@ class CassandraMapping:
     :param columns: Cassandra column → contract column, in the table's order.
     :param types: CQL types stated instead of the contract's (``customer_id: text`` although the contract has bigint).
     :param clustering_order: ASC or DESC of each clustering column.
+    :param indexes: columns that have a storage-attached index, so that rows can be asked for by them.
     """
 
     keyspace: str
@@ -116,6 +117,7 @@ class CassandraMapping:
     columns: Mapping[str, str]
     types: Mapping[str, str] = field(default_factory=dict)
     clustering_order: Mapping[str, str] = field(default_factory=dict)
+    indexes: tuple[str, ...] = ()
 
     @property
     def primary_key(self) -> tuple[str, ...]:

@@ -107,6 +107,24 @@ def cql_table(contract: Contract, *, keyspace: str | None = None) -> str:
     )
 
 
+def cql_indexes(contract: Contract, *, keyspace: str | None = None) -> list[str]:
+    """The CREATE INDEX statements of the contract's ``cassandra`` mapping, to be run after :func:`cql_table`'s.
+
+    :raises SpecError: the contract has no ``cassandra`` mapping.
+    """
+    mapping = cassandra_mapping(contract)
+    return [index_cql(keyspace or mapping.keyspace, mapping.table, column) for column in mapping.indexes]
+
+
+def index_cql(keyspace: str, table: str, column: str) -> str:
+    """The statement that makes one storage-attached index, under the name that Cassandra itself would give it.
+
+    Rows that are there already are indexed afterwards; a read by the column fails until then, which a retry outlasts.
+    """
+    name = quoted(f"{table}_{column}_idx")
+    return f"CREATE INDEX IF NOT EXISTS {name} ON {quoted(keyspace)}.{quoted(table)} ({quoted(column)}) USING 'sai'"
+
+
 def _partition(names: Sequence[str]) -> str:
     return quoted(names[0]) if len(names) == 1 else f"({', '.join(map(quoted, names))})"
 

@@ -31,7 +31,9 @@ class TargetColumn:
 
 @dataclass(frozen=True, slots=True)
 class TargetTable:
-    """:param clustering_order: ASC or DESC by clustering column; ASC where nothing is said."""
+    """:param clustering_order: ASC or DESC by clustering column; ASC where nothing is said.
+    :param indexes: columns with a storage-attached index.
+    """
 
     keyspace: str
     table: str
@@ -39,6 +41,7 @@ class TargetTable:
     partition_key: tuple[str, ...]
     clustering_key: tuple[str, ...] = ()
     clustering_order: Mapping[str, str] = field(default_factory=dict)
+    indexes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         names = [column.name for column in self.columns]
@@ -69,6 +72,7 @@ class TargetTable:
             partition_key=tuple(mapping.partition_key),
             clustering_key=tuple(mapping.clustering_key),
             clustering_order=dict(mapping.clustering_order),
+            indexes=mapping.indexes,
         )
 
     @property
@@ -109,6 +113,13 @@ class TargetTable:
         tail = f" WITH CLUSTERING ORDER BY ({order})" if order else ""
         return f"CREATE TABLE IF NOT EXISTS {self.cql_name} (\n{lines}  PRIMARY KEY ({key})\n){tail}"
 
+    @property
+    def index_cqls(self) -> list[str]:
+        """To be run after :attr:`create_cql`; by two sessions at once, too."""
+        from tallyclerk.contracts.projections import index_cql
+
+        return [index_cql(self.keyspace, self.table, column) for column in self.indexes]
+
 
 def quoted(name: str) -> str:
     """A name as a CQL identifier."""
@@ -127,7 +138,7 @@ def create_keyspace_cql(keyspace: str, replication: Mapping[str, Any]) -> str:
 def check_live_schema(session: Session, target: TargetTable) -> None:
     """Compare the live table with the target; further columns of the live table are fine, they stay unset.
 
-    :raises SchemaMismatchError: the table is missing, a column is missing or of another type, or the key differs.
+    :raises SchemaMismatchError: the table is missing, a column or an index is missing, a type or the key differs.
     """
     keyspace = session.cluster.metadata.keyspaces.get(target.keyspace)
     live = keyspace.tables.get(target.table) if keyspace else None
@@ -145,6 +156,9 @@ def check_live_schema(session: Session, target: TargetTable) -> None:
         ("clustering key", live.clustering_key, target.clustering_key),
     ):
         differences += _key_difference(what, [column.name for column in columns], wanted)
+    indexed = {index.index_options.get("target", "").strip('"') for index in live.indexes.values()}
+    missing = [name for name in target.indexes if name not in indexed]
+    differences += [f"column {name} has no index (create=True makes it)" for name in missing]
     if differences:
         raise SchemaMismatchError(table=target.name, differences=differences)
 

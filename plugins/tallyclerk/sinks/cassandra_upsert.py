@@ -93,9 +93,10 @@ class CassandraUpsert:
         )  # fmt: skip
 
     def create(self, replication: Mapping[str, Any] = DEFAULT_REPLICATION) -> None:
-        """Make the keyspace, the table and the loads table where they are missing; what exists is left as it is."""
+        """Make the keyspace, the table, its indexes and the loads table where they are missing; what exists is left as it is."""
         for cql in (
-            create_keyspace_cql(self._target.keyspace, replication), self._target.create_cql, self._loads.create_cql
+            create_keyspace_cql(self._target.keyspace, replication), self._target.create_cql, *self._target.index_cqls,
+            self._loads.create_cql,
         ):  # fmt: skip
             self._retrying(partial(self._session.execute, cql), "create")
 

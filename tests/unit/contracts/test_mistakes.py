@@ -60,6 +60,8 @@ MISTAKES = {
     "column of cassandra": ("amount: amount", "amount: amout", "30: schema[sales].customProperties[cassandra].value.columns.amount: no column 'amout'; did you mean 'amount'?"),
     "key of cassandra": ("[customer]", "[custmer]", "27: schema[sales].customProperties[cassandra].value.partitionKey[0]: 'custmer' is not in `columns` of this table; did you mean"),
     "narrower cassandra type": ("{customer: text}", "{customer: int}", "31: schema[sales].customProperties[cassandra].value.types.customer: 'int' does not hold every bigint;"),
+    "index of cassandra": ("{customer: text}", "{customer: text}\n          indexes: [sold_at]", "32: schema[sales].customProperties[cassandra].value.indexes[0]: 'sold_at' is not in `columns` of this table; did you mean 'sold_on'?"),
+    "index of the partition key": ("{customer: text}", "{customer: text}\n          indexes: [customer]", "32: schema[sales].customProperties[cassandra].value.indexes[0]: 'customer' is the whole partition key, which needs none; remove it"),
     "key that may be empty": ("physicalType: bigint, required: true", "physicalType: bigint", "30: schema[sales].customProperties[cassandra].value.columns.customer: is in the key, and customer_id may be empty"),
     "column of a quality rule": ("properties: [id]", "properties: [ids]", "56: schema[sales].quality[one_row_per_id].arguments.properties[0]: no column 'ids'; did you mean 'id'?"),
     "argument of a quality rule": ("{validValues:", "{validvalues:", "41: schema[sales].properties[channel].quality[known_channel].arguments.validvalues: unknown argument; did you mean"),

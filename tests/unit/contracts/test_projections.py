@@ -16,7 +16,15 @@ from deltalake.exceptions import DeltaError
 
 from tallyclerk.contracts import Contract, load_contract
 from tallyclerk.contracts.physical_types import TYPES
-from tallyclerk.contracts.projections import arrow_schema, cql_table, cql_types, duckdb_output, duckdb_types, spark_ddl
+from tallyclerk.contracts.projections import (
+    arrow_schema,
+    cql_indexes,
+    cql_table,
+    cql_types,
+    duckdb_output,
+    duckdb_types,
+    spark_ddl,
+)
 from tallyclerk.exceptions import SpecError
 from tests.unit.contracts.conftest import Load
 
@@ -158,6 +166,17 @@ def test_the_table_is_the_seeds() -> None:
         "amount": "decimal",
         "quantity": "int",
     }
+
+
+def test_an_index_is_made_for_each_column_that_is_asked_by(load: Load) -> None:
+    contract = load(
+        ("          types: {customer: text}\n", "          types: {customer: text}\n          indexes: [sold_on, id]\n")
+    )
+    assert cql_indexes(contract, keyspace="other") == [
+        'CREATE INDEX IF NOT EXISTS "sales_by_customer_sold_on_idx" ON "other"."sales_by_customer" ("sold_on") USING \'sai\'',
+        'CREATE INDEX IF NOT EXISTS "sales_by_customer_id_idx" ON "other"."sales_by_customer" ("id") USING \'sai\'',
+    ]
+    assert cql_indexes(load()) == []
 
 
 def test_a_contract_without_a_mapping_has_no_table() -> None:
