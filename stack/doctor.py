@@ -14,9 +14,9 @@ from pathlib import Path
 from stack.machine import Listener, Machine, gather
 from stack.settings import Settings, load_settings
 
-NEEDED_MEMORY_MIB = 6500
+NEEDED_MEMORY_MIB = 8300
 """All services at rest, and a Spark driver with its executor."""
-NEEDED_DISK_MIB = 7000
+NEEDED_DISK_MIB = 7500
 """Environments, jars, and room for the demo's data."""
 NEEDED_JAVA = 17
 PYTHONS = ((3, 11), (3, 12))

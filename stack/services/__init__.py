@@ -1,7 +1,7 @@
 """The services: one module each; to add one, describe it there and name it here."""
 
 from stack.service import Service
-from stack.services import airflow, cassandra, connect, hdfs, kafka, postgres, registry, shop, spark
+from stack.services import airflow, cassandra, connect, flink, hdfs, kafka, postgres, registry, shop, spark
 
 SERVICES: tuple[Service, ...] = (
     postgres.POSTGRES,
@@ -13,6 +13,8 @@ SERVICES: tuple[Service, ...] = (
     kafka.KAFKA,
     registry.REGISTRY,
     connect.CONNECT,
+    flink.JOBMANAGER,
+    flink.TASKMANAGER,
     shop.SHOP,
     airflow.DATABASE,
     airflow.SETTINGS,

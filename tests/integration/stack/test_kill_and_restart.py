@@ -9,6 +9,7 @@ from stack.errors import PortTakenError, ServiceDiedError
 from stack.service import Service, select
 from stack.services import SERVICES, kafka, postgres, registry
 from stack.services.cassandra import CASSANDRA
+from stack.services.flink import JOBMANAGER, TASKMANAGER
 from stack.services.hdfs import DATANODE, NAMENODE
 from stack.services.kafka import KAFKA
 from stack.services.postgres import POSTGRES
@@ -149,3 +150,18 @@ def test_spark_worker_registers_again_when_the_master_was_killed(spare: Supervis
     assert state(spare, master) == "down"
     spare.up(select(SERVICES, ["spark"]))
     assert {status.state for status in spare.status(select(SERVICES, ["spark"]))} == {"up"}
+
+
+def test_flink_comes_back_with_both_processes_when_one_was_killed(spare: Supervisor) -> None:
+    services = select(SERVICES, ["flink"])
+    spare.up(services)
+    kill(spare, TASKMANAGER)
+    assert state(spare, TASKMANAGER) == "down"
+    # the JobManager goes on listing the dead one for some seconds
+    assert spare.up(services) == [TASKMANAGER]
+    kill(spare, JOBMANAGER)
+    former = spare.identity(TASKMANAGER)
+    # the TaskManager would serve the dead JobManager on until its heartbeats time out
+    assert set(spare.up(services)) == {JOBMANAGER, TASKMANAGER}
+    assert spare.identity(TASKMANAGER) != former
+    assert {status.state for status in spare.status(services)} == {"up"}
