@@ -8,7 +8,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 
-from stack import demo, doctor, testing
+from stack import container, demo, doctor, testing
 from stack.errors import StackError
 from stack.service import Service, dependants, select
 from stack.services import SERVICES, postgres
@@ -58,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
         ("env", _env, "export lines for a shell that works with this stack"),
     ):
         commands.add_parser(name, help=text).set_defaults(run=run)
+    container.add_commands(commands)
     return parser
 
 

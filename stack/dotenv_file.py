@@ -27,6 +27,8 @@ _GENERATORS: Mapping[str, Callable[[], str]] = {
     "TALLYCLERK_AIRFLOW_DB_PASSWORD": _password,
     "TALLYCLERK_RETAIL_DB_PASSWORD": _password,
     "TALLYCLERK_REGISTRY_DB_PASSWORD": _password,
+    "TALLYCLERK_KAFKA_PASSWORD": _password,
+    "TALLYCLERK_CASSANDRA_PASSWORD": _password,
     "TALLYCLERK_AIRFLOW_ADMIN_PASSWORD": _password,
     "TALLYCLERK_FERNET_KEY": _fernet_key,
     "TALLYCLERK_JWT_SECRET": _password,

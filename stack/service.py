@@ -27,7 +27,8 @@ class Service:
         sign of life which an earlier process left behind does not count. It must not raise when the service is away.
     :param command: its argument vector; the process must stay in the foreground. None for a step.
     :param ports: names as in `Settings.port`.
-    :param prepare: run before the process starts (configuration, formats); idempotent. For a step, the step itself.
+    :param configure: writes its configuration files under `Settings.rendered_conf`, and nothing else; run before `prepare`.
+    :param prepare: run before the process starts (folders, formats); idempotent. For a step, the step itself.
     :param complete: run once the service is healthy (databases, folders); idempotent.
     :param maven: the folder of `stack/maven` whose jars it needs.
     :param memory_mb: resident memory to expect, in MiB.
@@ -40,6 +41,7 @@ class Service:
     environment: Callable[[Settings], Mapping[str, str]] = _no_variables
     depends_on: tuple[str, ...] = ()
     ports: tuple[str, ...] = ()
+    configure: Callable[[Settings], None] = _nothing
     prepare: Callable[[Settings], None] = _nothing
     complete: Callable[[Settings], None] = _nothing
     maven: str | None = None

@@ -41,7 +41,23 @@ PORTS: Mapping[str, int] = {
 }
 """Every port of the stack by the variable that overrides it."""
 
+HOSTS = (
+    *("TALLYCLERK_POSTGRES_HOST", "TALLYCLERK_HDFS_HOST", "TALLYCLERK_HDFS_DATANODE_HOST", "TALLYCLERK_CASSANDRA_HOST"),
+    *("TALLYCLERK_SPARK_MASTER_HOST", "TALLYCLERK_SPARK_WORKER_HOST", "TALLYCLERK_SPARK_DRIVER_HOST"),
+    *("TALLYCLERK_KAFKA_HOST", "TALLYCLERK_REGISTRY_HOST", "TALLYCLERK_CONNECT_HOST"),
+    *("TALLYCLERK_FLINK_HOST", "TALLYCLERK_FLINK_TASKMANAGER_HOST", "TALLYCLERK_AIRFLOW_HOST", "TALLYCLERK_SHOP_HOST"),
+)
+"""Under which name or address the others reach a service, by the variable that says it. All of them are LOOPBACK by default."""
+
 OPTIONS: Mapping[str, str] = {
+    "TALLYCLERK_LISTEN": "",
+    "TALLYCLERK_AIRFLOW_URL": "",
+    "TALLYCLERK_AIRFLOW_SETTINGS": "airflow_settings.yaml",
+    "TALLYCLERK_TLS": "",
+    "TALLYCLERK_PLAIN_HTTP": "false",
+    "TALLYCLERK_CASSANDRA_REPLICATION": "1",
+    "TALLYCLERK_KAFKA_REPLICATION": "1",
+    "TALLYCLERK_HDFS_REPLICATION": "1",
     "TALLYCLERK_CASSANDRA_HEAP": "768m",
     "TALLYCLERK_KAFKA_HEAP": "512m",
     "TALLYCLERK_CONNECT_HEAP": "768m",
@@ -56,13 +72,26 @@ OPTIONS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """One instance of the stack: its folder, its ports and its secrets."""
+    """One instance of the stack: its folder, its addresses and its secrets."""
 
     root: Path
     home: Path
+    hosts: Mapping[str, str]
     ports: Mapping[str, int]
     options: Mapping[str, str]
     secrets: Mapping[str, str] = field(repr=False)
+
+    def host(self, name: str) -> str:
+        """The name or address `TALLYCLERK_<name>_HOST` by which other services and clients reach a service."""
+        return self.hosts[f"TALLYCLERK_{name}_HOST"]
+
+    def listen(self, name: str) -> str:
+        """The address that a service binds: its own, unless TALLYCLERK_LISTEN says otherwise (0.0.0.0 in a container)."""
+        return self.option("LISTEN") or self.host(name)
+
+    def address(self, name: str) -> str:
+        """`host:port` of a service whose host and port have one name."""
+        return f"{self.host(name)}:{self.port(name)}"
 
     def port(self, name: str) -> int:
         """The port of `TALLYCLERK_<name>_PORT`."""
@@ -73,8 +102,13 @@ class Settings:
         return self.options[f"TALLYCLERK_{name}"]
 
     def secret(self, name: str) -> str:
-        """The generated secret `TALLYCLERK_<name>`."""
-        return self.secrets[f"TALLYCLERK_{name}"]
+        """The secret `TALLYCLERK_<name>`.
+
+        :raises SettingError: it is not known here: a container is given only those that it needs.
+        """
+        if not (value := self.secrets[f"TALLYCLERK_{name}"]):
+            raise SettingError(f"TALLYCLERK_{name} has no value: set it (environment or .env), or mount it as a secret")
+        return value
 
     @property
     def conf(self) -> Path:
@@ -116,6 +150,7 @@ class Settings:
         """Everything above as environment variables, for processes that must find this instance."""
         return {
             "TALLYCLERK_HOME": str(self.home),
+            **self.hosts,
             **{name: str(port) for name, port in self.ports.items()},
             **self.options,
             **self.secrets,
@@ -133,7 +168,8 @@ def load_settings(
     """
     environ = os.environ if environ is None else environ
     dotenv = Path(environ.get("TALLYCLERK_ENV_FILE") or root / ".env")
-    if make_secrets:
+    # who is given a folder of secrets has no file of them
+    if make_secrets and not environ.get("TALLYCLERK_SECRETS"):
         ensure_dotenv(dotenv)
     values = {**read_dotenv(dotenv), **environ}
     ports = {name: _port(name, values.get(name), default) for name, default in PORTS.items()}
@@ -141,10 +177,25 @@ def load_settings(
     return Settings(
         root=root,
         home=Path(values.get("TALLYCLERK_HOME") or root / ".tallyclerk").absolute(),
+        hosts={name: values.get(name) or LOOPBACK for name in HOSTS},
         ports=ports,
         options={name: values.get(name) or default for name, default in OPTIONS.items()},
-        secrets={name: values.get(name, "") for name in SECRET_NAMES},
+        secrets={name: _secret(name, values) for name in SECRET_NAMES},
     )
+
+
+def _secret(name: str, values: Mapping[str, str]) -> str:
+    """Its value, or what the file of its name holds in the folder that containers are given."""
+    folder = values.get("TALLYCLERK_SECRETS")
+    path = Path(folder, name) if folder else None
+    if path is None or not path.exists():
+        return values.get(name, "")
+    try:
+        return path.read_text().strip()
+    except OSError as error:
+        raise SettingError(
+            f"{path} cannot be read ({error.strerror}): let the user of this container read it, or give {name} a value"
+        ) from error
 
 
 def _port(name: str, text: str | None, default: int) -> int:

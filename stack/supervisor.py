@@ -119,6 +119,7 @@ class Supervisor:
                 raise PortTakenError(
                     service=service.name, port=number, variable=f"TALLYCLERK_{port}_PORT", holder=holder
                 )
+        service.configure(self.settings)
         service.prepare(self.settings)
         return processes.start(
             command(self.settings),

@@ -55,9 +55,10 @@ def read_topics(path: Path) -> list[Topic]:
     return topics
 
 
-def ensure_topics(bootstrap: str, topics: Sequence[Topic], *, say: Callable[[str], None]) -> None:
+def ensure_topics(client: Mapping[str, str], topics: Sequence[Topic], *, say: Callable[[str], None]) -> None:
     """Makes the topics that are missing and sets declared settings that differ; topics of others stay as they are.
 
+    :param client: librdkafka's settings, `bootstrap.servers` among them.
     :param say: takes a line for each change.
     :raises StackError: a topic exists with other partitions (nothing was changed then), or the broker refuses.
     """
@@ -65,9 +66,11 @@ def ensure_topics(bootstrap: str, topics: Sequence[Topic], *, say: Callable[[str
     from confluent_kafka.admin import AdminClient
 
     try:
-        _ensure(AdminClient({"bootstrap.servers": bootstrap}), topics, say)
+        _ensure(AdminClient(dict(client)), topics, say)
     except KafkaException as error:
-        raise StackError(f"Kafka at {bootstrap} refuses the declared topics: {error.args[0].str()}") from error
+        raise StackError(
+            f"Kafka at {client['bootstrap.servers']} refuses the declared topics: {error.args[0].str()}"
+        ) from error
 
 
 def _ensure(admin: AdminClient, topics: Sequence[Topic], say: Callable[[str], None]) -> None:

@@ -47,7 +47,8 @@ def _parser() -> argparse.ArgumentParser:
     change.add_argument("--count", type=int, default=20, metavar="N", help="how many changes (default: %(default)s)")
     change.set_defaults(run=_change_customers)
 
-    serve = commands.add_parser("serve", help="the API of products and live sales, on 127.0.0.1, until stopped")
+    serve = commands.add_parser("serve", help="the API of products and live sales, until stopped")
+    serve.add_argument("--host", default="127.0.0.1", help="the address to bind (default: %(default)s)")
     serve.add_argument("--port", type=int, default=int(environment.setting("TALLYCLERK_SHOP_PORT") or 8070))
     serve.add_argument("--faults", action="store_true", help="open the switches by which tests make it misbehave")
     serve.set_defaults(run=_serve)
@@ -108,7 +109,9 @@ def _days(_: argparse.Namespace) -> None:
 def _serve(options: argparse.Namespace) -> None:
     from include.shop import api
 
-    api.serve(port=options.port, api_key=environment.setting(API_KEY) or "", with_faults=options.faults)
+    api.serve(
+        host=options.host, port=options.port, api_key=environment.setting(API_KEY) or "", with_faults=options.faults
+    )
 
 
 def _answer(**facts: Any) -> None:

@@ -232,13 +232,13 @@ def _rank(cursor: str) -> float:
         raise HTTPException(400, "This cursor is none of ours: begin without one.") from None
 
 
-def serve(*, port: int, api_key: str, with_faults: bool = False) -> None:
-    """Serve on 127.0.0.1 until stopped."""
+def serve(*, host: str = "127.0.0.1", port: int, api_key: str, with_faults: bool = False) -> None:
+    """Serve until stopped."""
     import uvicorn
 
     uvicorn.run(
         create_app(api_key, with_faults=with_faults),
-        host="127.0.0.1",
+        host=host,
         port=port,
         access_log=False,
         log_level="warning",

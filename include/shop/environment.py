@@ -4,7 +4,8 @@
 ``TALLYCLERK_HOME``              what the local stack writes; default ``<checkout>/.tallyclerk``
 ``TALLYCLERK_LANDING``           where the nightly CSV files land; default ``<TALLYCLERK_HOME>/shop/landing``
 ``TALLYCLERK_SHOP_DB_URI``       the shop's database as a libpq URI or key=value string; the next two are then unused
-``TALLYCLERK_POSTGRES_PORT``     the port of the stack's PostgreSQL on 127.0.0.1; default 5433
+``TALLYCLERK_POSTGRES_HOST``     where the stack's PostgreSQL is; default 127.0.0.1
+``TALLYCLERK_POSTGRES_PORT``     and its port; default 5433
 ``RETAIL_DB_PASSWORD``           the password of its user ``retail`` for its database ``retail``; also read as
                                  ``TALLYCLERK_RETAIL_DB_PASSWORD``, the name under which the stack makes it
 ``TALLYCLERK_SHOP_PORT``         the port of the shop's API on 127.0.0.1; default 8070
@@ -80,5 +81,5 @@ def database_conninfo() -> str:
             "The shop's database has no password: RETAIL_DB_PASSWORD is neither in the environment nor in .env. "
             "`make up` makes one; or set TALLYCLERK_SHOP_DB_URI."
         )
-    port = setting("TALLYCLERK_POSTGRES_PORT") or "5433"
-    return make_conninfo(host="127.0.0.1", port=port, user="retail", dbname="retail", password=password)
+    host, port = setting("TALLYCLERK_POSTGRES_HOST") or "127.0.0.1", setting("TALLYCLERK_POSTGRES_PORT") or "5433"
+    return make_conninfo(host=host, port=port, user="retail", dbname="retail", password=password)

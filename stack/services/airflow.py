@@ -13,16 +13,18 @@ import os
 import subprocess
 from datetime import datetime
 from pathlib import Path
+from urllib.parse import urlencode
 
 import psycopg
 
+from stack import security
 from stack.errors import ToolMissingError
 from stack.health import get_json
 from stack.processes import base_environment
 from stack.service import Service
 from stack.services import hdfs, spark
 from stack.services.postgres import connect
-from stack.settings import LOOPBACK, Settings
+from stack.settings import Settings
 
 
 def home(settings: Settings) -> Path:
@@ -30,14 +32,16 @@ def home(settings: Settings) -> Path:
 
 
 def url(settings: Settings) -> str:
-    return f"http://{LOOPBACK}:{settings.port('AIRFLOW')}"
+    return f"http://{settings.address('AIRFLOW')}"
 
 
 def environment(settings: Settings) -> dict[str, str]:
     """Everything that Airflow's processes, its command line and its tasks read."""
     path = [str(settings.root / ".venv" / "bin"), f"{spark.spark_home(settings)}/bin", os.environ.get("PATH", "")]
     password = settings.secret("AIRFLOW_DB_PASSWORD")
-    database = f"airflow:{password}@{LOOPBACK}:{settings.port('POSTGRES')}/airflow"
+    database = f"airflow:{password}@{settings.address('POSTGRES')}/airflow"
+    if parameters := security.postgres_parameters(settings):
+        database += f"?{urlencode(parameters)}"
     return {
         **hdfs.environment(settings),
         **spark.environment(settings),
@@ -55,9 +59,9 @@ def environment(settings: Settings) -> dict[str, str]:
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(_password_file(settings)),
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg2://{database}",
-        "AIRFLOW__API__HOST": LOOPBACK,
+        "AIRFLOW__API__HOST": settings.listen("AIRFLOW"),
         "AIRFLOW__API__PORT": str(settings.port("AIRFLOW")),
-        "AIRFLOW__API__BASE_URL": url(settings),
+        "AIRFLOW__API__BASE_URL": settings.option("AIRFLOW_URL") or url(settings),
         "AIRFLOW__API__WORKERS": "1",
         "AIRFLOW__API__SECRET_KEY": settings.secret("API_SECRET_KEY"),
         "AIRFLOW__API_AUTH__JWT_SECRET": settings.secret("JWT_SECRET"),
@@ -113,14 +117,19 @@ def _is_migrated(settings: Settings, since: float) -> bool:
         return False
 
 
-def _migrate(settings: Settings) -> None:
+def migrate(settings: Settings) -> None:
+    """Airflow's tables, as this version wants them; idempotent."""
     home(settings).mkdir(parents=True, exist_ok=True)
     run_airflow(settings, "db", "migrate")
     (home(settings) / "migrated").write_text(_database_version(settings))
 
 
+def _settings_file(settings: Settings) -> Path:
+    return settings.root / settings.option("AIRFLOW_SETTINGS")
+
+
 def _settings_checksum(settings: Settings) -> str:
-    content = (settings.root / "airflow_settings.yaml").read_text() + json.dumps(settings.variables(), sort_keys=True)
+    content = _settings_file(settings).read_text() + json.dumps(settings.variables(), sort_keys=True)
     content += (home(settings) / "migrated").read_text()
     return hashlib.sha256(content.encode()).hexdigest()
 
@@ -130,9 +139,10 @@ def _settings_loaded(settings: Settings, since: float) -> bool:
     return _is_migrated(settings, since) and stamp.exists() and stamp.read_text() == _settings_checksum(settings)
 
 
-def _load_settings(settings: Settings) -> None:
+def load_airflow_settings(settings: Settings) -> None:
+    """Connections, pools and variables, from the settings file; idempotent."""
     settings.landing.mkdir(parents=True, exist_ok=True)
-    run_airflow(settings, "tallyclerk", "load-settings", str(settings.root / "airflow_settings.yaml"))
+    run_airflow(settings, "tallyclerk", "load-settings", str(_settings_file(settings)))
     (home(settings) / "settings-loaded").write_text(_settings_checksum(settings))
 
 
@@ -165,13 +175,13 @@ def _process(name: str, component: str, *arguments: str, memory_mb: int) -> Serv
 
 
 DATABASE = Service(
-    name="airflow-database", group="airflow", depends_on=("postgres",), prepare=_migrate, healthy=_is_migrated
+    name="airflow-database", group="airflow", depends_on=("postgres",), prepare=migrate, healthy=_is_migrated
 )
 SETTINGS = Service(
     name="airflow-settings",
     group="airflow",
     depends_on=("airflow-database",),
-    prepare=_load_settings,
+    prepare=load_airflow_settings,
     healthy=_settings_loaded,
 )
 API_SERVER = Service(

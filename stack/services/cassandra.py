@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from stack import security
 from stack.errors import ToolMissingError
 from stack.health import speaks_cql
 from stack.java import java
@@ -10,14 +11,29 @@ from stack.service import Service
 from stack.settings import Settings
 
 
-def _prepare(settings: Settings) -> None:
-    (settings.data / "cassandra" / "tmp").mkdir(parents=True, exist_ok=True)
-    values = {"STORAGE_PORT": settings.port("CASSANDRA_STORAGE"), "CQL_PORT": settings.port("CASSANDRA")}
+def _configure(settings: Settings) -> None:
+    values = {
+        "STORAGE_PORT": settings.port("CASSANDRA_STORAGE"),
+        "CQL_PORT": settings.port("CASSANDRA"),
+        **_addresses(settings),
+        **security.cassandra_node(settings),
+    }
     render(
         settings.conf / "cassandra" / "cassandra.yaml.in",
         settings.rendered_conf / "cassandra" / "cassandra.yaml",
         values,
     )
+
+
+def _prepare(settings: Settings) -> None:
+    (settings.data / "cassandra" / "tmp").mkdir(parents=True, exist_ok=True)
+
+
+def _addresses(settings: Settings) -> dict[str, str]:
+    host, listen = settings.host("CASSANDRA"), settings.listen("CASSANDRA")
+    # who binds every interface must say which address drivers shall use
+    broadcast = "" if listen == host else f"broadcast_rpc_address: {host}\n"
+    return {"HOST": host, "LISTEN": listen, "BROADCAST": broadcast}
 
 
 def _command(settings: Settings) -> list[str]:
@@ -44,9 +60,12 @@ CASSANDRA = Service(
     group="cassandra",
     maven="cassandra",
     ports=("CASSANDRA", "CASSANDRA_STORAGE", "CASSANDRA_JMX"),
+    configure=_configure,
     prepare=_prepare,
     command=_command,
-    healthy=lambda settings, since: speaks_cql(settings.port("CASSANDRA")),
+    healthy=lambda settings, since: speaks_cql(
+        settings.host("CASSANDRA"), settings.port("CASSANDRA"), tls=security.client_context(settings)
+    ),
     # SIGTERM drains: memtables are flushed and the commit log is closed
     stop_grace_seconds=120,
     memory_mb=1200,

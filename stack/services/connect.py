@@ -6,17 +6,18 @@ import os
 import zipfile
 from pathlib import Path
 
+from stack import security
 from stack.health import get_json
 from stack.render import render
 from stack.service import Service
 from stack.services.kafka import java_command
-from stack.settings import LOOPBACK, Settings
+from stack.settings import Settings
 
 _CONVERTER = "io.apicurio.registry.utils.converter.AvroConverter"
 
 
 def url(settings: Settings) -> str:
-    return f"http://{LOOPBACK}:{settings.port('CONNECT')}"
+    return f"http://{settings.address('CONNECT')}"
 
 
 def _properties(settings: Settings) -> Path:
@@ -24,14 +25,19 @@ def _properties(settings: Settings) -> Path:
 
 
 def _prepare(settings: Settings) -> None:
-    plugins = settings.jars("connect")
-    _name_converter(plugins / "apicurio-converter")
+    _name_converter(settings.jars("connect") / "apicurio-converter")
     _write_secrets(settings)
+
+
+def _configure(settings: Settings) -> None:
     values = {
-        "KAFKA_PORT": settings.port("KAFKA"),
+        "KAFKA": settings.address("KAFKA"),
+        "HOST": settings.host("CONNECT"),
+        "LISTEN": settings.listen("CONNECT"),
         "CONNECT_PORT": settings.port("CONNECT"),
-        "PLUGINS": plugins,
-        "SECRETS": settings.connect_secrets,
+        "REPLICATION": settings.option("KAFKA_REPLICATION"),
+        "PLUGINS": settings.jars("connect"),
+        **security.connect_worker(settings),
     }
     render(settings.conf / "connect" / "connect-distributed.properties.in", _properties(settings), values)
 
@@ -79,6 +85,7 @@ CONNECT = Service(
     maven="connect",
     depends_on=("kafka", "registry"),
     ports=("CONNECT",),
+    configure=_configure,
     prepare=_prepare,
     command=_command,
     healthy=_answers,

@@ -10,7 +10,7 @@ from stack.health import get_json
 from stack.java import java
 from stack.render import render
 from stack.service import Service
-from stack.settings import LOOPBACK, Settings
+from stack.settings import Settings
 
 _JOBMANAGER, _TASKMANAGER = "flink-jobmanager", "flink-taskmanager"
 _MAIN = "org.apache.flink.runtime"
@@ -40,7 +40,7 @@ _METASPACE = "256m"
 
 def url(settings: Settings) -> str:
     """The JobManager's REST interface and its pages."""
-    return f"http://{LOOPBACK}:{settings.port('FLINK')}"
+    return f"http://{settings.address('FLINK')}"
 
 
 def _data(settings: Settings) -> Path:
@@ -59,8 +59,12 @@ def _prepare_taskmanager(settings: Settings) -> None:
     _prepare(settings, _TASKMANAGER)
 
 
-def _prepare(settings: Settings, name: str) -> None:
+def _configure(settings: Settings) -> None:
     values = {
+        "HOST": settings.host("FLINK"),
+        "LISTEN": settings.listen("FLINK"),
+        "TASKMANAGER": settings.host("FLINK_TASKMANAGER"),
+        "TASKMANAGER_LISTEN": settings.listen("FLINK_TASKMANAGER"),
         "PORT": settings.port("FLINK"),
         "RPC_PORT": settings.port("FLINK_RPC"),
         "HEAP": settings.option("FLINK_HEAP"),
@@ -68,6 +72,9 @@ def _prepare(settings: Settings, name: str) -> None:
         "DATA": _data(settings),
     }
     render(settings.conf / "flink" / "config.yaml.in", _conf(settings) / "config.yaml", values)
+
+
+def _prepare(settings: Settings, name: str) -> None:
     for folder in ("checkpoints", "savepoints", "uploads"):
         (_data(settings) / folder).mkdir(parents=True, exist_ok=True)
     # a killed process leaves its copy of the state there
@@ -125,6 +132,7 @@ JOBMANAGER = Service(
     group="flink",
     maven="flink",
     ports=("FLINK", "FLINK_RPC"),
+    configure=_configure,
     prepare=_prepare_jobmanager,
     command=_jobmanager_command,
     healthy=_answers,
@@ -135,6 +143,7 @@ TASKMANAGER = Service(
     name=_TASKMANAGER,
     group="flink",
     depends_on=(_JOBMANAGER,),
+    configure=_configure,
     prepare=_prepare_taskmanager,
     command=_taskmanager_command,
     healthy=_is_registered,

@@ -12,7 +12,7 @@ from stack.health import get_json
 from stack.java import java
 from stack.processes import base_environment
 from stack.service import Service
-from stack.settings import LOOPBACK, Settings
+from stack.settings import Settings
 
 FOLDERS = ("/data/raw", "/data/processed", "/data/enriched", "/data/quarantine", "/tmp", "/spark-logs")
 
@@ -32,6 +32,8 @@ def environment(settings: Settings) -> dict[str, str]:
     """What the XML files expand, for the daemons and for every client that reads them."""
     return {
         **settings.variables(),
+        "TALLYCLERK_HDFS_LISTEN": settings.listen("HDFS"),
+        "TALLYCLERK_HDFS_DATANODE_LISTEN": settings.listen("HDFS_DATANODE"),
         "TALLYCLERK_HDFS_DATA": str(settings.data / "hdfs"),
         "HADOOP_USER_NAME": "hdfs",
         "HADOOP_CONF_DIR": str(settings.conf / "hdfs"),
@@ -66,15 +68,15 @@ def _prepare_namenode(settings: Settings) -> None:
         raise ToolMissingError(f"formatting the NameNode failed, see {log.name}")
 
 
-def _bean(settings: Settings, port: str, query: str) -> dict[str, object]:
+def _bean(settings: Settings, daemon: str, query: str) -> dict[str, object]:
     """The first JMX bean that a daemon gives for `query`; empty when there is no answer."""
-    answer = get_json(f"http://{LOOPBACK}:{settings.port(port)}/jmx?qry=Hadoop:{query}")
+    answer = get_json(f"http://{settings.host(daemon)}:{settings.port(f'{daemon}_HTTP')}/jmx?qry=Hadoop:{query}")
     beans = answer.get("beans") if isinstance(answer, dict) else None
     return beans[0] if beans else {}
 
 
 def _namenode_state(settings: Settings) -> dict[str, object]:
-    return _bean(settings, "HDFS_HTTP", "service=NameNode,name=FSNamesystemState")
+    return _bean(settings, "HDFS", "service=NameNode,name=FSNamesystemState")
 
 
 def _namenode_answers(settings: Settings, since: float) -> bool:
@@ -91,11 +93,12 @@ def is_usable(settings: Settings, since: float = 0) -> bool:
     live = state.get("NumLiveDataNodes")
     if state.get("FSState") != "Operational" or not isinstance(live, int) or live < 1:
         return False
-    reports = _bean(settings, "HDFS_DATANODE_HTTP", "service=DataNode,name=DataNodeActivity*").get("BlockReportsNumOps")
+    reports = _bean(settings, "HDFS_DATANODE", "service=DataNode,name=DataNodeActivity*").get("BlockReportsNumOps")
     return isinstance(reports, int) and reports >= 1
 
 
-def _make_folders(settings: Settings) -> None:
+def make_folders(settings: Settings) -> None:
+    """The first folders; idempotent."""
     with httpx.Client(trust_env=False, timeout=60) as client:
         for folder in FOLDERS:
             query = {"op": "MKDIRS", "permission": "755", "user.name": "hdfs"}
@@ -103,7 +106,7 @@ def _make_folders(settings: Settings) -> None:
 
 
 def _url(settings: Settings) -> str:
-    return f"http://{LOOPBACK}:{settings.port('HDFS_HTTP')}"
+    return f"http://{settings.host('HDFS')}:{settings.port('HDFS_HTTP')}"
 
 
 NAMENODE = Service(
@@ -127,6 +130,6 @@ DATANODE = Service(
     command=lambda settings: _command(settings, _DATANODE),
     environment=environment,
     healthy=is_usable,
-    complete=_make_folders,
+    complete=make_folders,
     memory_mb=250,
 )

@@ -8,13 +8,14 @@ import subprocess
 import uuid
 from pathlib import Path
 
+from stack import security
 from stack.errors import ToolMissingError
 from stack.health import has_kafka_broker
 from stack.java import java
 from stack.processes import base_environment
 from stack.render import render
 from stack.service import Service
-from stack.settings import LOOPBACK, Settings
+from stack.settings import Settings
 from stack.topics import ensure_topics, read_topics
 
 JVM = ("-XX:+UseG1GC", "-XX:MaxGCPauseMillis=50", "-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true")
@@ -22,7 +23,7 @@ JVM = ("-XX:+UseG1GC", "-XX:MaxGCPauseMillis=50", "-XX:+ExitOnOutOfMemoryError",
 
 def bootstrap(settings: Settings) -> str:
     """What clients call `bootstrap.servers`."""
-    return f"{LOOPBACK}:{settings.port('KAFKA')}"
+    return settings.address("KAFKA")
 
 
 def topics_file(settings: Settings) -> Path:
@@ -39,14 +40,21 @@ def _properties(settings: Settings) -> Path:
     return settings.rendered_conf / "kafka" / "server.properties"
 
 
-def _prepare(settings: Settings) -> None:
-    data = settings.data / "kafka"
+def _configure(settings: Settings) -> None:
     values = {
+        "HOST": settings.host("KAFKA"),
+        "LISTEN": settings.listen("KAFKA"),
         "KAFKA_PORT": settings.port("KAFKA"),
         "KAFKA_CONTROLLER_PORT": settings.port("KAFKA_CONTROLLER"),
-        "DATA": data,
+        "DATA": settings.data / "kafka",
+        "REPLICATION": settings.option("KAFKA_REPLICATION"),
+        **security.kafka_broker(settings),
     }
     render(settings.conf / "kafka" / "server.properties.in", _properties(settings), values)
+
+
+def _prepare(settings: Settings) -> None:
+    data = settings.data / "kafka"
     if (data / "meta.properties").exists():
         return
     # what an interrupted formatting left
@@ -77,8 +85,9 @@ def _command(settings: Settings) -> list[str]:
     return java_command(settings, *heap, main="kafka.Kafka", arguments=(str(_properties(settings)),))
 
 
-def _make_topics(settings: Settings) -> None:
-    ensure_topics(bootstrap(settings), read_topics(topics_file(settings)), say=print)
+def make_topics(settings: Settings) -> None:
+    """The declared topics; idempotent."""
+    ensure_topics(security.kafka_client(settings), read_topics(topics_file(settings)), say=print)
 
 
 KAFKA = Service(
@@ -86,10 +95,13 @@ KAFKA = Service(
     group="kafka",
     maven="kafka",
     ports=("KAFKA", "KAFKA_CONTROLLER"),
+    configure=_configure,
     prepare=_prepare,
     command=_command,
-    healthy=lambda settings, since: has_kafka_broker(settings.port("KAFKA")),
-    complete=_make_topics,
+    healthy=lambda settings, since: has_kafka_broker(
+        settings.host("KAFKA"), settings.port("KAFKA"), tls=security.client_context(settings)
+    ),
+    complete=make_topics,
     # SIGTERM closes the logs; after a kill they are read through at the next start
     stop_grace_seconds=120,
     memory_mb=700,

@@ -20,8 +20,11 @@ from pathlib import Path
 
 import psycopg
 from psycopg import sql
+from psycopg.conninfo import make_conninfo
 
+from stack import security
 from stack.errors import StackError, ToolMissingError
+from stack.render import render
 from stack.service import Service
 from stack.settings import LOOPBACK, Settings
 
@@ -56,15 +59,29 @@ def as_server_user(command: list[str]) -> list[str]:
 
 def connect(settings: Settings, database: str = "postgres") -> psycopg.Connection:
     """An autocommit connection of the superuser. :raises psycopg.OperationalError: the server is away."""
-    return psycopg.connect(
-        host=LOOPBACK,
+    address = make_conninfo(
+        host=settings.host("POSTGRES"),
         port=settings.port("POSTGRES"),
         user="postgres",
         password=settings.secret("POSTGRES_PASSWORD"),
         dbname=database,
-        connect_timeout=5,
-        autocommit=True,
+        **security.postgres_parameters(settings),
     )
+    return psycopg.connect(address, connect_timeout=5, autocommit=True)
+
+
+def _configure(settings: Settings) -> None:
+    # only an image's entrypoint, which makes its databases before it listens, needs a socket
+    in_container = bool(settings.option("LISTEN"))
+    values = {
+        "LISTEN": settings.listen("POSTGRES"),
+        **security.postgres_server(settings),
+        "SOCKETS": "/var/run/postgresql" if in_container else "",
+        "NETWORK": "samenet" if in_container else f"{LOOPBACK}/32",
+        "LOCAL": "local   all          all                  scram-sha-256\n" if in_container else "",
+    }
+    for name in ("postgresql.conf", "pg_hba.conf"):
+        render(settings.conf / "postgres" / f"{name}.in", settings.rendered_conf / "postgres" / name, values)
 
 
 def _prepare(settings: Settings) -> None:
@@ -72,9 +89,11 @@ def _prepare(settings: Settings) -> None:
     data = home(settings) / "data"
     if not (data / "PG_VERSION").exists():
         _initialise(settings, data)
-    text = (settings.conf / "postgres" / "postgresql.conf").read_text()
-    _write_owned(data / "tallyclerk.conf", text)
-    _write_owned(data / "pg_hba.conf", (settings.conf / "postgres" / "pg_hba.conf").read_text())
+    rendered = settings.rendered_conf / "postgres"
+    _write_owned(data / "tallyclerk.conf", (rendered / "postgresql.conf").read_text())
+    if certificates := security.tls_folder(settings):
+        _write_owned(data / "postgres.pem", (certificates / "postgres.pem").read_text())
+    _write_owned(data / "pg_hba.conf", (rendered / "pg_hba.conf").read_text())
 
 
 def _unpack(settings: Settings) -> None:
@@ -164,7 +183,8 @@ def ensure_database(settings: Settings, name: str, secret: str) -> None:
             connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(role, role))
 
 
-def _make_databases(settings: Settings) -> None:
+def make_databases(settings: Settings) -> None:
+    """Airflow's and the shop's database, with their roles; idempotent."""
     for name, secret in DATABASES.items():
         ensure_database(settings, name, secret)
     with connect(settings) as connection:
@@ -177,10 +197,11 @@ POSTGRES = Service(
     group="postgres",
     maven="postgres",
     ports=("POSTGRES",),
+    configure=_configure,
     prepare=_prepare,
     command=_command,
     healthy=_answers,
-    complete=_make_databases,
+    complete=make_databases,
     # fast shutdown: open transactions are rolled back, clients are sent away
     stop_signal=signal.SIGINT,
     memory_mb=120,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlencode
+
 import httpx
 
+from stack import security
 from stack.health import get_json
 from stack.service import Service
 from stack.services import postgres
 from stack.services.kafka import JVM
-from stack.settings import LOOPBACK, Settings
+from stack.settings import Settings
 
 COMPATIBILITY = "BACKWARD"
 """Who reads with a new schema can read what was written with the one before. Apicurio's own default checks nothing."""
@@ -16,7 +19,7 @@ COMPATIBILITY = "BACKWARD"
 
 def url(settings: Settings) -> str:
     """What clients of Confluent's API call the registry's URL."""
-    return f"http://{LOOPBACK}:{settings.port('REGISTRY')}/apis/ccompat/v7"
+    return f"http://{settings.address('REGISTRY')}/apis/ccompat/v7"
 
 
 def _java() -> str:
@@ -28,10 +31,10 @@ def _java() -> str:
 
 def _command(settings: Settings) -> list[str]:
     options = {
-        "quarkus.http.host": LOOPBACK,
+        "quarkus.http.host": settings.listen("REGISTRY"),
         "quarkus.http.port": settings.port("REGISTRY"),
         # health and metrics; without this line they are offered on every interface
-        "quarkus.management.host": LOOPBACK,
+        "quarkus.management.host": settings.listen("REGISTRY"),
         "quarkus.management.port": settings.port("REGISTRY_MANAGEMENT"),
         "quarkus.http.access-log.enabled": "false",
         "apicurio.storage.kind": "sql",
@@ -44,20 +47,26 @@ def _command(settings: Settings) -> list[str]:
     ]
 
 
+def _query(settings: Settings) -> str:
+    parameters = security.postgres_parameters(settings)
+    return f"?{urlencode(parameters)}" if parameters else ""
+
+
 def _environment(settings: Settings) -> dict[str, str]:
     return {
-        "APICURIO_DATASOURCE_URL": f"jdbc:postgresql://{LOOPBACK}:{settings.port('POSTGRES')}/registry",
+        "APICURIO_DATASOURCE_URL": f"jdbc:postgresql://{settings.address('POSTGRES')}/registry{_query(settings)}",
         "APICURIO_DATASOURCE_USERNAME": "registry",
         "APICURIO_DATASOURCE_PASSWORD": settings.secret("REGISTRY_DB_PASSWORD"),
     }
 
 
 def _answers(settings: Settings, since: float) -> bool:
-    ready = get_json(f"http://{LOOPBACK}:{settings.port('REGISTRY_MANAGEMENT')}/health/ready")
+    ready = get_json(f"http://{settings.host('REGISTRY')}:{settings.port('REGISTRY_MANAGEMENT')}/health/ready")
     return isinstance(ready, dict) and ready.get("status") == "UP" and get_json(f"{url(settings)}/subjects") is not None
 
 
-def _require_compatibility(settings: Settings) -> None:
+def require_compatibility(settings: Settings) -> None:
+    """Lets the registry refuse a schema that readers could not follow; idempotent."""
     with httpx.Client(trust_env=False, timeout=60) as client:
         client.put(f"{url(settings)}/config", json={"compatibility": COMPATIBILITY}).raise_for_status()
 
@@ -73,7 +82,7 @@ REGISTRY = Service(
     command=_command,
     environment=_environment,
     healthy=_answers,
-    complete=_require_compatibility,
+    complete=require_compatibility,
     memory_mb=300,
-    url=lambda settings: f"http://{LOOPBACK}:{settings.port('REGISTRY')}",
+    url=lambda settings: f"http://{settings.address('REGISTRY')}",
 )

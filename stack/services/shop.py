@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from stack.health import get_json
 from stack.service import Service
-from stack.settings import LOOPBACK, Settings
+from stack.settings import Settings
 
 
 def url(settings: Settings) -> str:
-    return f"http://{LOOPBACK}:{settings.port('SHOP')}"
+    return f"http://{settings.address('SHOP')}"
 
 
 def _command(settings: Settings) -> list[str]:
     python = str(settings.root / ".venv" / "bin" / "python")
-    return [python, "-m", "include.shop", "serve", "--port", str(settings.port("SHOP"))]
+    return [
+        python,
+        "-m",
+        "include.shop",
+        "serve",
+        "--host",
+        settings.listen("SHOP"),
+        "--port",
+        str(settings.port("SHOP")),
+    ]
 
 
 def _environment(settings: Settings) -> dict[str, str]:

@@ -8,7 +8,7 @@ from stack.errors import ToolMissingError
 from stack.health import get_json
 from stack.java import java_home
 from stack.service import Service
-from stack.settings import LOOPBACK, Settings
+from stack.settings import Settings
 
 
 def spark_home(settings: Settings) -> Path:
@@ -22,14 +22,14 @@ def spark_home(settings: Settings) -> Path:
     return homes[0]
 
 
-def environment(settings: Settings) -> dict[str, str]:
+def environment(settings: Settings, role: str = "SPARK_DRIVER") -> dict[str, str]:
     """What Spark's scripts read, for the daemons and for spark-submit."""
     return {
         "JAVA_HOME": java_home(),
         "SPARK_HOME": str(spark_home(settings)),
         "SPARK_CONF_DIR": str(settings.rendered_conf / "spark"),
-        "SPARK_LOCAL_IP": LOOPBACK,
-        "SPARK_LOCAL_HOSTNAME": LOOPBACK,
+        "SPARK_LOCAL_IP": settings.listen(role),
+        "SPARK_LOCAL_HOSTNAME": settings.host(role),
         "SPARK_LOCAL_DIRS": str(settings.data / "spark" / "local"),
         "SPARK_DAEMON_MEMORY": "512m",
         "PYSPARK_PYTHON": str(settings.root / ".venv-spark" / "bin" / "python"),
@@ -38,21 +38,27 @@ def environment(settings: Settings) -> dict[str, str]:
 
 
 def master_url(settings: Settings) -> str:
-    return f"spark://{LOOPBACK}:{settings.port('SPARK_MASTER')}"
+    return f"spark://{settings.address('SPARK_MASTER')}"
 
 
 def _prepare(settings: Settings) -> None:
+    for name in ("local", "events"):
+        (settings.data / "spark" / name).mkdir(parents=True, exist_ok=True)
+
+
+def _configure(settings: Settings) -> None:
     target = settings.rendered_conf / "spark"
-    for folder in (target, settings.data / "spark" / "local", settings.data / "spark" / "events"):
-        folder.mkdir(parents=True, exist_ok=True)
+    target.mkdir(parents=True, exist_ok=True)
     for source in (settings.conf / "spark").iterdir():
         (target / source.name).write_text(source.read_text())
     events = f"file://{settings.data}/spark/events"
     machine = {
         "spark.master": master_url(settings),
+        "spark.driver.host": settings.host("SPARK_DRIVER"),
+        "spark.driver.bindAddress": settings.listen("SPARK_DRIVER"),
         "spark.driver.extraClassPath": f"{settings.jars('spark')}/*",
         "spark.executor.extraClassPath": f"{settings.jars('spark')}/*",
-        "spark.hadoop.fs.defaultFS": f"hdfs://{LOOPBACK}:{settings.port('HDFS')}",
+        "spark.hadoop.fs.defaultFS": f"hdfs://{settings.address('HDFS')}",
         "spark.eventLog.dir": events,
         "spark.history.fs.logDirectory": events,
     }
@@ -64,7 +70,14 @@ def _command(settings: Settings, role: str, port: str, ui_port: str, *more: str)
     return [
         str(spark_home(settings) / "bin" / "spark-class"),
         f"org.apache.spark.deploy.{role.lower()}.{role}",
-        *("--host", LOOPBACK, "--port", str(settings.port(port)), "--webui-port", str(settings.port(ui_port))),
+        *(
+            "--host",
+            settings.host(port),
+            "--port",
+            str(settings.port(port)),
+            "--webui-port",
+            str(settings.port(ui_port)),
+        ),
         *more,
     ]
 
@@ -85,7 +98,7 @@ def _master(settings: Settings) -> dict[str, object]:
 
 
 def _url(settings: Settings) -> str:
-    return f"http://{LOOPBACK}:{settings.port('SPARK_UI')}"
+    return f"http://{settings.host('SPARK_MASTER')}:{settings.port('SPARK_UI')}"
 
 
 def _has_worker(settings: Settings, since: float) -> bool:
@@ -98,9 +111,10 @@ MASTER = Service(
     group="spark",
     maven="spark",
     ports=("SPARK_MASTER", "SPARK_UI"),
+    configure=_configure,
     prepare=_prepare,
     command=_master_command,
-    environment=environment,
+    environment=lambda settings: environment(settings, "SPARK_MASTER"),
     healthy=lambda settings, since: _master(settings).get("status") == "ALIVE",
     memory_mb=230,
     url=_url,
@@ -111,7 +125,7 @@ WORKER = Service(
     depends_on=("spark-master",),
     ports=("SPARK_WORKER", "SPARK_WORKER_UI"),
     command=_worker_command,
-    environment=environment,
+    environment=lambda settings: environment(settings, "SPARK_WORKER"),
     healthy=_has_worker,
     memory_mb=230,
 )

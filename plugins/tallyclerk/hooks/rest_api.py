@@ -12,15 +12,15 @@ from tallyclerk.exceptions import SpecError
 if TYPE_CHECKING:
     from tallyclerk.sources.rest_client import RestClient, RetryBudget
 
-_EXTRA_KEYS = ("headers", "verify")
+_EXTRA_KEYS = ("headers", "verify", "plain_http")
 
 
 class RestApiHook(BaseHook):
     """An API behind a bearer key.
 
     Read from the connection: ``host`` (a name, or a whole URL with a path), ``port``, ``schema`` (``https`` unless said
-    otherwise, ``http`` for loopback), ``password`` (the key), and of the extra ``headers`` (more of them) and ``verify`` (the
-    file of a certificate authority).
+    otherwise, ``http`` for loopback), ``password`` (the key), and of the extra ``headers`` (more of them), ``verify`` (the
+    file of a certificate authority) and ``plain_http`` (true: the key may travel unencrypted, on a network where nobody else is).
 
     :param http_conn_id: the connection.
     """
@@ -47,12 +47,22 @@ class RestApiHook(BaseHook):
         scheme, found, rest = host.rpartition("://")
         is_local = rest.partition("/")[0].partition(":")[0] in ("127.0.0.1", "localhost")
         scheme = scheme if found else connection.schema or ("http" if is_local else "https")
-        if scheme == "http" and connection.password and not is_local:
+        if (
+            scheme == "http"
+            and connection.password
+            and not is_local
+            and not self._is_plain_allowed(connection.extra_dejson)
+        ):
             raise SpecError(
-                f"The connection {self.http_conn_id!r} would send its key to {rest} in the clear; set its schema to https."
+                f"The connection {self.http_conn_id!r} would send its key to {rest} in the clear; set its schema to https, "
+                'or say in the extra that nobody else is on that network: {"plain_http": true}.'
             )
         name, slash, path = rest.partition("/")
         return f"{scheme}://{name}{f':{connection.port}' if connection.port else ''}{slash}{path}"
+
+    def _is_plain_allowed(self, extra: dict[str, Any]) -> bool:
+        # a settings file that takes it from a variable may give text
+        return str(extra.get("plain_http", False)).lower() == "true"
 
     def client(self, *, requests_per_second: float = 0.0, budget: RetryBudget | None = None) -> RestClient:
         """A client of the API, not yet open.

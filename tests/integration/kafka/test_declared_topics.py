@@ -36,7 +36,7 @@ def settings_of(admin: AdminClient, name: str) -> dict[str, str]:
 
 def ensure(*topics: Topic) -> list[str]:
     said: list[str] = []
-    ensure_topics(ADDRESS, topics, say=said.append)
+    ensure_topics({"bootstrap.servers": ADDRESS}, topics, say=said.append)
     return said
 
 
@@ -85,4 +85,4 @@ def test_no_broker_is_an_error_that_names_the_address() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(subject, "_LIMIT_SECONDS", 1.0)
         with pytest.raises(StackError, match=r"127\.0\.0\.1:1 "):
-            ensure_topics("127.0.0.1:1", [], say=print)
+            ensure_topics({"bootstrap.servers": "127.0.0.1:1"}, [], say=print)

@@ -24,6 +24,10 @@ def hook(monkeypatch: pytest.MonkeyPatch, **fields: Any) -> RestApiHook:
         ({"host": "api.example.com", "port": 8443, "schema": "https"}, "https://api.example.com:8443"),
         ({"host": "https://api.example.com/v2/"}, "https://api.example.com/v2"),
         ({"host": "http://api.example.com", "password": None}, "http://api.example.com"),
+        (
+            {"host": "shop", "schema": "http", "password": "s3cret", "extra": {"plain_http": True}},
+            "http://shop",
+        ),
     ],
 )
 def test_the_address_is_put_together_from_the_connection(
@@ -37,6 +41,10 @@ def test_the_address_is_put_together_from_the_connection(
     [
         ({}, "has no host"),
         ({"host": "http://api.example.com", "password": "s3cret"}, "in the clear"),
+        (
+            {"host": "http://shop", "password": "s3cret", "extra": {"plain_http": "false"}},
+            "in the clear",
+        ),
         ({"host": "127.0.0.1", "extra": {"verfy": "x"}}, "unknown extras: verfy"),
     ],
 )
