@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import os
 import secrets
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -101,3 +102,28 @@ def read_dotenv(path: Path) -> dict[str, str]:
             raise SettingError(f"{path}, line {number}: expected NAME=value")
         values[name.strip()] = value.strip().strip("'\"")
     return values
+
+
+def write_secret_files(folder: Path, values: Mapping[str, str]) -> None:
+    """A file for each secret, as containers in production are given them: of a folder that only its owner may enter."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for name in SECRET_NAMES:
+        if not (folder / name).exists():
+            # the containers' users are others than the owner of the folder: they are given the files, not the folder
+            with open(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o444), "w") as stream:
+                stream.write(values.get(name) or _GENERATORS[name]())
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """`python3 -m stack.dotenv_file [FOLDER]`: makes `.env`, or files in a folder, without anything installed."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments:
+        write_secret_files(Path(arguments[0]), {})
+        print(f"{arguments[0]}: a file for each secret; keep a copy where you keep secrets")
+    else:
+        ensure_dotenv(Path(".env"))
+        print(".env has every secret; keep it, do not commit it")
+
+
+if __name__ == "__main__":
+    main()

@@ -11,7 +11,7 @@ from stack import security
 from stack.services import postgres
 from tests.containers import Containers, containers
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stack.dotenv_file import SECRET_NAMES, ensure_dotenv, read_dotenv
+from stack.dotenv_file import SECRET_NAMES, ensure_dotenv, read_dotenv, write_secret_files
 from stack.errors import SettingError
 from stack.settings import ROOT
 
@@ -79,3 +79,14 @@ def test_all_agree_when_many_start_at_once(tmp_path: Path, content: str | None) 
     answers = {start.communicate()[0] for start in starts}
     assert len(answers) == 1
     assert [file.name for file in tmp_path.iterdir()] == [".env"]
+
+
+def test_a_file_for_each_secret_is_made_once(tmp_path: Path) -> None:
+    folder = tmp_path / "secrets"
+    write_secret_files(folder, {"TALLYCLERK_JWT_SECRET": "known"})
+    first = {path.name: path.read_text() for path in folder.iterdir()}
+    assert set(first) == set(SECRET_NAMES)
+    assert first["TALLYCLERK_JWT_SECRET"] == "known"
+    assert folder.stat().st_mode & 0o077 == 0
+    write_secret_files(folder, {})
+    assert {path.name: path.read_text() for path in folder.iterdir()} == first

@@ -61,3 +61,20 @@ def test_asking_alone_makes_no_file(tmp_path: Path) -> None:
 def test_every_port_is_in_the_example_file() -> None:
     example = (ROOT / ".env.example").read_text()
     assert all(f"{name}={port}\n" in example for name, port in PORTS.items())
+
+
+def test_a_service_listens_where_it_is_unless_told_otherwise(tmp_path: Path) -> None:
+    settings = load(tmp_path, TALLYCLERK_KAFKA_HOST="kafka")
+    assert (settings.address("KAFKA"), settings.listen("KAFKA")) == ("kafka:9092", "kafka")
+    assert (settings.host("CASSANDRA"), settings.listen("CASSANDRA")) == ("127.0.0.1", "127.0.0.1")
+    assert load(tmp_path, TALLYCLERK_KAFKA_HOST="kafka", TALLYCLERK_LISTEN="0.0.0.0").listen("KAFKA") == "0.0.0.0"
+
+
+def test_secrets_come_from_a_folder_when_one_is_given(tmp_path: Path) -> None:
+    (tmp_path / "TALLYCLERK_JWT_SECRET").write_text("from a file\n")
+    settings = load(tmp_path, TALLYCLERK_SECRETS=str(tmp_path), TALLYCLERK_FERNET_KEY="from the environment")
+    assert settings.secret("JWT_SECRET") == "from a file"
+    assert settings.secret("FERNET_KEY") == "from the environment"
+    assert not (tmp_path / ".env").exists()
+    with pytest.raises(SettingError, match="TALLYCLERK_POSTGRES_PASSWORD has no value"):
+        settings.secret("POSTGRES_PASSWORD")
