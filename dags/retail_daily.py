@@ -23,6 +23,7 @@ from pathlib import Path
 from airflow.sdk import DAG, Asset, CronDataIntervalTimetable
 
 from tallyclerk.operators.check_totals import CheckTotalsOperator
+from tallyclerk.operators.close_days import CloseDaysOperator
 from tallyclerk.operators.spark_job import SparkDayJobOperator
 from tallyclerk.operators.touched_days import TouchedDaysOperator
 from tallyclerk.retries import DEFAULT_RETRY_POLICY
@@ -122,5 +123,13 @@ with DAG(
         },
     )
 
+    close = CloseDaysOperator(
+        task_id="close_days",
+        days=days.output,
+        contract=str(CONTRACTS / "customer_kpis.odcs.yaml"),
+        requires=[str(CONTRACTS / "transactions.odcs.yaml"), str(CONTRACTS / "department_kpis.odcs.yaml")],
+        outlets=[Asset(name="closed_days", uri="tallyclerk://cassandra/pipeline/closed_days")],
+    )
+
     catalogue >> products
-    [sales, customers, products] >> batch >> days >> [serve_sales, serve_kpis, serve_departments] >> check
+    [sales, customers, products] >> batch >> days >> [serve_sales, serve_kpis, serve_departments] >> check >> close
