@@ -79,7 +79,7 @@ class KpiView:
 
     def customer(self, customer_id: str, since: date | None = None, until: date | None = None) -> list[KpiRow]:
         """A customer's days from ``since`` to ``until``, both included, the newest first; None is no bound."""
-        closed = self._closed(since, until)
+        closed = self.closed(since, until)
         bounds = [(f"date {sign} ?", day) for sign, day in ((">=", since), ("<=", until)) if day is not None]
         where = " AND ".join(["customer_id = ?", *(term for term, _ in bounds)])
         values = (customer_id, *(day for _, day in bounds))
@@ -89,7 +89,7 @@ class KpiView:
 
     def day(self, day: date, limit: int | None = None) -> list[KpiRow]:
         """A day's customers, who bought most first. All of the day are read, and ``limit`` of them returned."""
-        closed = self._closed(day, day)
+        closed = self.closed(day, day)
         rows = self.layer("batch" if day in closed else "speed", day, closed)
         return sorted(rows, key=lambda row: (-row.total_amount, row.customer_id))[:limit]
 
@@ -97,7 +97,8 @@ class KpiView:
         """A day's customers by one layer, whether it is the one that answers or not: for comparing the two."""
         return self._rows(layer, "date = ?", (day,), closed or {})
 
-    def _closed(self, since: date | None, until: date | None) -> dict[date, ClosedDay]:
+    def closed(self, since: date | None = None, until: date | None = None) -> dict[date, ClosedDay]:
+        """The closed days from ``since`` to ``until``, both included."""
         return if_made(partial(self._closed_days.between, since, until)) or {}
 
     def _rows(self, layer: Layer, where: str, values: Sequence[Any], closed: dict[date, ClosedDay]) -> list[KpiRow]:
