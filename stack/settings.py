@@ -120,6 +120,7 @@ class Settings:
             **self.options,
             **self.secrets,
             "TALLYCLERK_LANDING": str(self.landing),
+            "TALLYCLERK_FLINK_JARS": str(self.jars("flink")),
             "TALLYCLERK_CONNECT_SECRETS": str(self.connect_secrets),
         }
 
