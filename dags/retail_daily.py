@@ -144,12 +144,5 @@ with DAG(
     )
 
     catalogue >> products
-    (
-        [sales, customers, products]
-        >> batch
-        >> days
-        >> [serve_sales, serve_kpis, serve_departments]
-        >> check
-        >> close
-        >> reconcile
-    )
+    [sales, customers, products] >> batch >> days >> [serve_sales, serve_kpis, serve_departments] >> check
+    check >> close >> reconcile
