@@ -7,7 +7,7 @@
 -- Every line that begins with two dashes is taken out before the script is submitted.
 SET 'pipeline.name' = '@JOB_NAME@';
 
--- rocksdb: state as large as the disk. hashmap: on the heap of the TaskManager, about 300 bytes a sale; see docs/adr/0006
+-- rocksdb: state as large as the disk. hashmap: on the heap of the TaskManager, about 300 bytes a sale; see docs/adr/0007
 SET 'state.backend.type' = '@STATE_BACKEND@';
 
 -- What is not touched for so many days, by the clock, is forgotten: ids of sales, and sums. Always at least 3 more than ACCEPTED_DAYS.

@@ -19,7 +19,7 @@ from bench import live_sales
 from bench.live_sales import ACCEPTED_DAYS, LiveSales
 from stack.processes import wait_until
 from stack.services import kafka, registry
-from stack.settings import ROOT, Settings
+from stack.settings import ROOT, Settings, load_settings
 from tallyclerk.hooks.flink import FlinkHook
 from tallyclerk.operators.flink_script import read_script
 from tests.integration.flink.flink_job_case import set_connections
@@ -30,6 +30,13 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow]
 ROWS = 100_000
 MANY_ROWS = 2_000_000
 LIMIT_SECONDS = 300
+CHECKPOINTS = "SET 'execution.checkpointing.interval' = '2 s'; SET 'execution.checkpointing.min-pause' = '1 s';"
+"""More often than the stack's, which is what the tests wait for."""
+
+
+@pytest.fixture(scope="module")
+def settings() -> Settings:
+    return load_settings()
 
 
 @pytest.fixture
@@ -53,7 +60,7 @@ def running(settings: Settings, script: str, name: str, **parameters: str) -> It
     hook, job_id = FlinkHook(), uuid.uuid4().hex
     (path,) = settings.jars("flink").glob("flink-sql-gateway-*.jar")
     text = read_script(ROOT / "include" / "flink" / script, values, job=name).text
-    assert hook.run(hook.uploaded_jar(path), text, job=name, job_id=job_id)
+    assert hook.run(hook.uploaded_jar(path), f"{CHECKPOINTS}\n{text}", job=name, job_id=job_id)
 
     def newest() -> int:
         status = hook.status(job_id)
@@ -111,13 +118,8 @@ def test_customer_days_are_exact_when_sales_come_twice_late_and_in_any_order(
         running(settings, "customer_kpis.sql", name, KPI_TOPIC=kpis, LATE_TOPIC=late) as checkpointed,
     ):
         assert live_sales.send(bootstrap, name, sales) > rows
-        found: dict[tuple[str, ...], tuple[str, int, str]] = {}
-
-        def agrees() -> bool:
-            found.update(customer_days(bootstrap, kpis))
-            return found == expected
-
-        wait_until(agrees, LIMIT_SECONDS + rows / 5_000, poll_seconds=5)
+        limit = LIMIT_SECONDS + rows / 5_000
+        wait_until(lambda: customer_days(bootstrap, kpis) == expected, limit, poll_seconds=2)
         assert checkpointed()
         assert customer_days(bootstrap, kpis) == expected
         messages = read_topic(bootstrap, late)
