@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 KINDS = ("only_in_batch", "only_in_stream", "different")
 
 _COLUMNS = ("transaction_id", "household_id", "sales_value", "transaction_timestamp")
-_EARLY_MS = 3_600_000
-"""How far before a day its first messages are looked for: clocks of machines differ."""
+_EARLY_MS = 86_400_000
+"""How far before a day its first messages are looked for: the speed layer counts sales of the day to come, as clocks differ."""
 
 
 def compare_sales(loaded: pa.Table, streamed: pa.Table) -> pa.Table:
@@ -60,7 +60,7 @@ def compare_sales(loaded: pa.Table, streamed: pa.Table) -> pa.Table:
 def streamed_sales(reader: KafkaRange, contract: Contract, window: Window, customers: Sequence[str]) -> pa.Table:
     """What a topic of JSON sales has of some customers' day, in the order of its messages.
 
-    Read once, from the day's begin by the messages' timestamps (less an hour) to the read_committed end of now; only what is
+    Read once, from the day before by the messages' timestamps to the read_committed end of now; only what is
     asked for is kept in memory. A message that is no row of the contract is none of the speed layer's either.
 
     :param reader: open.
