@@ -20,7 +20,7 @@ from stack.shell import shell_environment
 
 DAILY = "retail_daily"
 STREAM = "retail_stream"
-STREAM_READY = "sales_of_yesterday"
+STREAM_READY = "kpis_are_current"
 """When this task of the stream has succeeded, the speed layer has all sales with which the batch layer is compared."""
 CHANGES = "retail_customers_cdc"
 _DAG_LIMIT_SECONDS = 300

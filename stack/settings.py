@@ -49,7 +49,7 @@ OPTIONS: Mapping[str, str] = {
     "TALLYCLERK_FLINK_MANAGED_MEMORY": "512m",
     "TALLYCLERK_SPARK_WORKER_MEMORY": "3g",
     "TALLYCLERK_SPARK_WORKER_CORES": str(os.cpu_count() or 2),
-    "TALLYCLERK_AIRFLOW_PARALLELISM": "4",
+    "TALLYCLERK_AIRFLOW_PARALLELISM": "6",
 }
 """Other knobs, as text, by their variable."""
 
