@@ -48,9 +48,9 @@ class Outcome:
     refusal: str = ""
 
 
-def job_id_of(job: str, number: int) -> str:
-    """The Flink id of a job's generation: whoever submits it, it is the same job."""
-    return hashlib.sha256(f"{job}\n{number}".encode()).hexdigest()[:32]
+def job_id_of(job: str, number: int, digest: str) -> str:
+    """The Flink id of a job's generation: whoever submits it, it is the same job, and never one of another script."""
+    return hashlib.sha256(f"{job}\n{number}\n{digest}".encode()).hexdigest()[:32]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -85,7 +85,7 @@ class FlinkJobControl:
         """
         current = self._current(self._settled(script.digest))
         if current is None:
-            self._refuse_strangers()
+            self._refuse_strangers(script)
             self.hook.plan(self._jar_id(), script.text, job=self.job)
             return self._carry_out(self._claim("started", script, start=self.savepoint_path))
         if current.digest != script.digest:
@@ -224,7 +224,7 @@ class FlinkJobControl:
         number = self._seen + 1
         wanted = Generation(
             number=number,
-            job_id=job_id_of(self.job, number),
+            job_id=job_id_of(self.job, number, script.digest),
             kind=kind,
             script=script.text,
             digest=script.digest,
@@ -316,10 +316,13 @@ class FlinkJobControl:
         row = self._again(row)
         return self.table.change(row, status=STOPPED, savepoint=path or newest_visible(row.newest_state))
 
-    def _refuse_strangers(self) -> None:
-        """A job of this name that the table does not know would write to the same topics."""
+    def _refuse_strangers(self, script: FlinkScript) -> None:
+        """A job of this name that the table does not know would write to the same topics.
+
+        One of the very script is what another task has just submitted, or is left from a table that was dropped: it is ours.
+        """
         strangers = [each for each in self.hook.jobs() if each.name == self.job and each.state not in OVER]
-        if strangers and strangers[0].job_id != job_id_of(self.job, 1):
+        if strangers and strangers[0].job_id != job_id_of(self.job, 1, script.digest):
             raise SpecError(
                 f"Flink runs a job called {self.job!r} ({strangers[0].job_id}) that was not submitted from here. Cancel it, or give "
                 "this one another job_name."

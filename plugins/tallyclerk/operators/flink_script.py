@@ -19,6 +19,7 @@ _UNSAFE = re.compile(r"['\";\n\r]|--")
 _COMMENT_LINE = re.compile(r"(?m)^[ \t]*--.*$")
 _STEP = re.compile(r"^[\s+\-:]*(?:\[\d+\]:)?([A-Z]\w+)[(\[](.*)$")
 _ALIAS = re.compile(r" AS [\w$]+")
+_GENERATED = re.compile(r"\$f\d+")
 _STATELESS = frozenset(
     [
         "Calc",
@@ -99,7 +100,7 @@ def _stateful(plan: Mapping[str, Any]) -> Iterator[str]:
         for line in node["description"].split("<br/>"):
             step = _STEP.match(line)
             if step and step[1] not in _STATELESS:
-                yield f"{step[1]}({_ALIAS.sub('', step[2])}"
+                yield f"{step[1]}({_GENERATED.sub('$f', _ALIAS.sub('', step[2]))}"
 
 
 def _digest(lines: Iterator[str]) -> str:

@@ -7,6 +7,8 @@ import json
 import threading
 import uuid
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
@@ -68,9 +70,14 @@ FROM sales WHERE sales_value > 0 GROUP BY customer_id;
 """
 
 
-def set_connections(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+FILTERED = SCRIPT.replace("WHERE sales_value > 0", "WHERE sales_value > 0 AND customer_id IS NOT NULL")
+"""Another script, with the same answer and the same state."""
+
+
+def set_connections(settings: Settings, monkeypatch: pytest.MonkeyPatch, *, flink: Settings | None = None) -> None:
+    """:param flink: of another instance."""
     for name, facts in {
-        "FLINK_DEFAULT": {"conn_type": "flink", "host": LOOPBACK, "port": settings.port("FLINK")},
+        "FLINK_DEFAULT": {"conn_type": "flink", "host": LOOPBACK, "port": (flink or settings).port("FLINK")},
         "CASSANDRA_DEFAULT": {"conn_type": "cassandra", "host": LOOPBACK, "port": settings.port("CASSANDRA")},
     }.items():
         monkeypatch.setenv(f"AIRFLOW_CONN_{name}", json.dumps(facts))
@@ -102,6 +109,16 @@ class FlinkJobCase:
     @cached_property
     def hook(self) -> FlinkHook:
         return FlinkHook()
+
+    @classmethod
+    @contextmanager
+    def made(cls, settings: Settings, folder: Path) -> Iterator[FlinkJobCase]:
+        case = cls(settings, folder)
+        case.create()
+        try:
+            yield case
+        finally:
+            case.delete()
 
     def create(self) -> None:
         topics = [NewTopic(self.name, 2, 1), NewTopic(self.totals_topic, 1, 1, config={"cleanup.policy": "compact"})]

@@ -39,12 +39,8 @@ BY_SALE = SCRIPT.replace("SELECT customer_id,", "SELECT transaction_id,").replac
 def case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FlinkJobCase]:
     settings = load_settings()
     set_connections(settings, monkeypatch)
-    made = FlinkJobCase(settings, tmp_path)
-    made.create()
-    try:
-        yield made
-    finally:
-        made.delete()
+    with FlinkJobCase.made(settings, tmp_path) as case:
+        yield case
 
 
 def test_a_script_is_one_job_however_often_and_by_how_many_it_is_applied(case: FlinkJobCase) -> None:

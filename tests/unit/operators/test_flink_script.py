@@ -66,17 +66,18 @@ def plan(
     }
 
 
-SUM = "GroupAggregate(groupBy=[customer_id], select=[customer_id, SUM(sales_value) AS $f1, COUNT(*) AS EXPR$2])"
+SUM = "GroupAggregate(groupBy=[customer_id], select=[customer_id, SUM(sales_value), SUM($f1) AS $f1, COUNT(*) AS EXPR$2])"
 
 
 @pytest.mark.parametrize(
     "changed",
     [
         plan(SUM, numbers=(17, 18)),
-        plan(SUM.replace("$f1", "total_amount")),
+        plan(SUM.replace(" AS $f1", " AS total_amount")),
+        plan(SUM.replace("$f1", "$f7")),
         plan(SUM, calc="customer_id, sales_value, where=[>(sales_value, 0)]"),
     ],
-    ids=["numbers", "names", "filter"],
+    ids=["numbers", "names", "generated names", "filter"],
 )
 def test_state_fits_when_every_step_that_keeps_it_is_the_same(changed: dict[str, Any]) -> None:
     assert misfit(plan(SUM), changed) == ""
