@@ -56,7 +56,7 @@ class KpiView:
     """The customers' KPIs. May be used by several threads.
 
     A table that nobody has made yet counts as empty. Days that were loaded before days were closed are not shown until
-    `retail_daily` has run for them again, which loads nothing and closes them.
+    `retail_daily` has run for them again, which loads what has changed since, if anything, and closes them.
 
     :param backoff: how long to wait for a node that is away.
     :raises ServiceUnavailableError: it stayed away (each method).
