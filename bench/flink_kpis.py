@@ -69,7 +69,7 @@ def _average(cents: int, count: int) -> str:
     return f"{rounded // 100}.{rounded % 100:02}"
 
 
-def run_spark(bootstrap: str, topic: str, target: str) -> dict[str, Any]:
+def run_spark(bootstrap: str, topic: str, kpi_topic: str) -> dict[str, Any]:
     """One application. Two partitions of state, one a core: the default of 200 costs several times as much."""
     from stack import jars
     from stack.services.spark import environment
@@ -120,7 +120,7 @@ def run_spark(bootstrap: str, topic: str, target: str) -> dict[str, Any]:
                 f"{variables['SPARK_HOME']}/bin/spark-submit",
                 *("--master", "local[2]"),
                 *(word for name, value in facts.items() for word in ("--conf", f"{name}={value}")),
-                *(str(script), bootstrap, topic, target, f"{folder}/checkpoint"),
+                *(str(script), bootstrap, topic, kpi_topic, f"{folder}/checkpoint"),
             ],
             env={**os.environ, **variables, "SPARK_CONF_DIR": str(conf)},
             capture_output=True,
@@ -232,7 +232,7 @@ def run(settings: Settings, rows: int, *, only: tuple[str, ...] = ()) -> dict[st
                     answer = answer_in(bootstrap, targets[0])
                 elif way == SPARK:
                     cost = measure(
-                        "bench.flink_kpis:run_spark", bootstrap=bootstrap, topic=topic, target=targets[0]
+                        "bench.flink_kpis:run_spark", bootstrap=bootstrap, topic=topic, kpi_topic=targets[0]
                     ).as_dict()
                     answer = answer_in(bootstrap, targets[0])
                 else:

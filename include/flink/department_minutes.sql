@@ -5,6 +5,7 @@
 --
 -- Every line that begins with two dashes is taken out before the script is submitted.
 SET 'pipeline.name' = '@JOB_NAME@';
+SET 'table.local-time-zone' = 'UTC';
 SET 'state.backend.type' = '@STATE_BACKEND@';
 SET 'table.exec.state.ttl' = '@STATE_DAYS@ d';
 
