@@ -109,6 +109,22 @@ BENCHES = {
         "Structured Streaming's. `KafkaRange` takes messages out of the client with their offsets and times; ours decodes them, "
         "checks every value and rule, and commits rows and offsets with a receipt.",
     ),
+    "flink": Bench(
+        "flink_kpis",
+        "Live sales to KPIs",
+        "Each sale once, summed by customer and day, right to the cent. Flink's is the pipeline's own script on one slot, with its "
+        "state on disk and its checkpoints; `Spark/it` is how many times less CPU than Structured Streaming's availableNow, planning "
+        "counted. The bare consumer keeps nothing: when it dies, it begins again. At few rows a third of Flink's CPU is the compiler's.",
+        share=2,
+    ),
+    "kafka_cassandra": Bench(
+        "kafka_to_cassandra",
+        "Kafka to Cassandra, the newest value of each key",
+        "A tenth of the messages. `loop/it` is how many times less CPU a message than the loop's, which writes each message at once and "
+        "keeps no account. Ours writes a key once a poll, and moves its cursor when all is acknowledged; with `every key once` there is "
+        "nothing to leave out.",
+        share=0.1,
+    ),
     "changes": Bench(
         "change_capture",
         "Database changes to Kafka",

@@ -3,7 +3,8 @@
 Sales come as CSV files in the landing folder, customers from the shop's database, the catalogue page by page from its API,
 through Kafka. Spark cleans the sales, joins customers and products, and sums each customer's and each department's day.
 Cassandra serves the result. A day is done when HDFS and Cassandra hold the same number of sales lines and the same amount,
-to the cent.
+to the cent. Then it is closed: from there on the view answers from this batch and no longer from the speed layer, whose
+answers for the day are compared with it, customer by customer.
 
 | | |
 |---|---|
@@ -11,6 +12,7 @@ to the cent.
 | run many | `airflow dags backfill retail_daily -s 2026-01-25 -e 2026-01-31` |
 | see the ledger | `airflow tallyclerk ledger` |
 | see what was rejected | `airflow tallyclerk quarantine list` |
+| ask the view | `airflow tallyclerk kpis --date 2026-01-31` |
 
 Every task can be cleared, retried or run twice: the answer stays the same.
 """
@@ -23,6 +25,8 @@ from pathlib import Path
 from airflow.sdk import DAG, Asset, CronDataIntervalTimetable
 
 from tallyclerk.operators.check_totals import CheckTotalsOperator
+from tallyclerk.operators.close_days import CloseDaysOperator
+from tallyclerk.operators.reconcile import ReconcileOperator
 from tallyclerk.operators.spark_job import SparkDayJobOperator
 from tallyclerk.operators.touched_days import TouchedDaysOperator
 from tallyclerk.retries import DEFAULT_RETRY_POLICY
@@ -122,5 +126,23 @@ with DAG(
         },
     )
 
+    close = CloseDaysOperator(
+        task_id="close_days",
+        days=days.output,
+        contract=str(CONTRACTS / "customer_kpis.odcs.yaml"),
+        requires=[str(CONTRACTS / "transactions.odcs.yaml"), str(CONTRACTS / "department_kpis.odcs.yaml")],
+        outlets=[Asset(name="closed_days", uri="tallyclerk://cassandra/pipeline/closed_days")],
+    )
+    reconcile = ReconcileOperator(
+        task_id="reconcile",
+        days=days.output,
+        contract=str(CONTRACTS / "customer_kpis.odcs.yaml"),
+        details=str(CONTRACTS / "transactions.odcs.yaml"),
+        # the batch layer answers whatever the stream has missed, and its day is done
+        on_drift="warn",
+        outlets=[Asset(name="customer_kpis_drift", uri="tallyclerk://lake/reconciliation/customer_kpis")],
+    )
+
     catalogue >> products
     [sales, customers, products] >> batch >> days >> [serve_sales, serve_kpis, serve_departments] >> check
+    check >> close >> reconcile

@@ -1,7 +1,7 @@
-"""`make run`: seed the shop, let the scheduler run yesterday's `retail_daily`, follow the customers' changes, show what came out.
+"""`make run`: seed the shop, start the speed layer, run yesterday's `retail_daily`, follow the customers' changes, show what came out.
 
-Unpausing a daily DAG makes the scheduler create yesterday's run by itself: the demo follows that one, and triggers a run of
-its own only where there is none to follow.
+Unpausing a daily DAG makes the scheduler create its newest run by itself: the demo follows that one, and triggers a run of
+its own only where there is none to follow. The stream's run goes on when the demo ends, until its day is over.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import subprocess
 import time
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 from stack import processes
 from stack.airflow_api import AirflowApi
@@ -18,10 +19,14 @@ from stack.settings import Settings
 from stack.shell import shell_environment
 
 DAILY = "retail_daily"
+STREAM = "retail_stream"
+STREAM_READY = "kpis_are_current"
+"""When this task of the stream has succeeded, the speed layer has all sales with which the batch layer is compared."""
 CHANGES = "retail_customers_cdc"
 _DAG_LIMIT_SECONDS = 300
 _SCHEDULED_LIMIT_SECONDS = 60
 _RUN_LIMIT_SECONDS = 1800
+_FRESH_LIMIT_SECONDS = 180
 
 
 def run_demo(settings: Settings) -> int:
@@ -31,9 +36,11 @@ def run_demo(settings: Settings) -> int:
     """
     print("seeding the shop", flush=True)
     _python(settings, "-m", "include.shop", "seed")
-    yesterday = json.loads(_python(settings, "-m", "include.shop", "days", quiet=True))["yesterday"]
+    days = json.loads(_python(settings, "-m", "include.shop", "days", quiet=True))
+    today, yesterday = days["today"], days["yesterday"]
     with AirflowApi(settings) as api:
-        states = {DAILY: run_dag(api, DAILY, yesterday)}
+        states = {STREAM: run_dag(api, STREAM, today, until=STREAM_READY)}
+        states[DAILY] = run_dag(api, DAILY, yesterday)
         # twice: the first run ever only finds where to follow the customers from
         states[CHANGES] = run_dag(api, CHANGES)
         if states[CHANGES] == "success":
@@ -46,17 +53,20 @@ def run_demo(settings: Settings) -> int:
         return 1
     print(f"\nLedger of {yesterday}", flush=True)
     _airflow(settings, "tallyclerk", "ledger", "--date", yesterday)
-    print(f"\nTop customers of {yesterday}", flush=True)
+    print(f"\nTop customers of {yesterday}: a closed day, answered by the batch layer", flush=True)
     _airflow(settings, "tallyclerk", "kpis", "--date", yesterday, "--limit", "10")
+    if not _show_today(settings):
+        return 1
     print("\nNewest changes of customers", flush=True)
     _airflow(settings, "tallyclerk", "ledger", "--dataset", "customers", "--limit", "3")
     return 0
 
 
-def run_dag(api: AirflowApi, dag_id: str, day: str | None = None) -> str:
+def run_dag(api: AirflowApi, dag_id: str, day: str | None = None, *, until: str | None = None) -> str:
     """Sees one run of a DAG to its end, printing each step; returns the run's state.
 
     :param day: the run's logical date; None is now, for a DAG that takes up where its last run ended.
+    :param until: a task after whose success the run, which goes on, counts as one.
     """
     if not processes.wait_until(lambda: api.has_dag(dag_id), _DAG_LIMIT_SECONDS):
         problems = "; ".join(api.import_errors()) or "the DAG processor has not read it"
@@ -71,7 +81,7 @@ def run_dag(api: AirflowApi, dag_id: str, day: str | None = None) -> str:
         return "success"
     else:
         print(f"following {dag_id}: {run_id}", flush=True)
-    return _follow(api, dag_id, run_id)
+    return _follow(api, dag_id, run_id, until)
 
 
 def _scheduled(api: AirflowApi, dag_id: str, day: str) -> str | None:
@@ -89,7 +99,7 @@ def _scheduled(api: AirflowApi, dag_id: str, day: str) -> str | None:
     return None if found and api.run_state(dag_id, found) == "failed" else found
 
 
-def _follow(api: AirflowApi, dag_id: str, run_id: str) -> str:
+def _follow(api: AirflowApi, dag_id: str, run_id: str, until: str | None) -> str:
     """Prints each change of a task's state until the run is over; returns the run's state."""
     began = time.monotonic()
     seen: dict[str, str] = {}
@@ -103,11 +113,51 @@ def _follow(api: AirflowApi, dag_id: str, run_id: str) -> str:
             if seen.get(task) != task_state and task_state not in ("waiting", "scheduled", "queued"):
                 print(f"  {time.monotonic() - began:5.0f} s  {task:<32} {task_state}", flush=True)
                 seen[task] = task_state
+        if until and seen.get(until) == "success" and state == "running":
+            state = "success"
         return state in ("success", "failed")
 
     if not processes.wait_until(is_over, _RUN_LIMIT_SECONDS, poll_seconds=1):
         raise StackError(f"{dag_id} {run_id} is still {state} after {_RUN_LIMIT_SECONDS} s")
     return state
+
+
+def _show_today(settings: Settings) -> bool:
+    """Waits until the view has a moment's sales to the cent, and shows them; False when it does not get there."""
+    sold = json.loads(_python(settings, "-m", "include.shop", "sold", quiet=True))
+    began = time.monotonic()
+    served: list[dict[str, str]] = []
+
+    def is_served() -> bool:
+        nonlocal served
+        served = _kpis(settings, sold["date"])
+        return sum(int(row["transaction_count"]) for row in served) >= sold["sales"]
+
+    is_there = processes.wait_until(is_served, _FRESH_LIMIT_SECONDS, poll_seconds=1)
+    count = sum(int(row["transaction_count"]) for row in served)
+    amount = sum(Decimal(row["total_amount"]) for row in served)
+    print(
+        f"\nToday so far, answered by the speed layer: at {sold['until']} the shop had sold {sold['sales']:,} lines, ",
+        end="",
+    )
+    print(f"{sold['amount']}; {time.monotonic() - began:.0f} s later the view has {count:,}, {amount}", flush=True)
+    if served:
+        _airflow(settings, "tallyclerk", "kpis", "--date", sold["date"], "--limit", "5")
+    return is_there
+
+
+def _kpis(settings: Settings, day: str) -> list[dict[str, str]]:
+    """What the view answers for a day; [] where it has nothing."""
+    command = [str(settings.root / ".venv/bin/airflow"), "tallyclerk", "kpis", "--date", day, "--limit", "1000000"]
+    done = subprocess.run(
+        [*command, "--output", "json"],
+        env={**processes.base_environment(), **shell_environment(settings)},
+        cwd=settings.root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return json.loads(done.stdout) if done.returncode == 0 else []
 
 
 def _airflow(settings: Settings, *arguments: str) -> None:

@@ -65,7 +65,7 @@ OPTIONS: Mapping[str, str] = {
     "TALLYCLERK_FLINK_MANAGED_MEMORY": "512m",
     "TALLYCLERK_SPARK_WORKER_MEMORY": "3g",
     "TALLYCLERK_SPARK_WORKER_CORES": str(os.cpu_count() or 2),
-    "TALLYCLERK_AIRFLOW_PARALLELISM": "4",
+    "TALLYCLERK_AIRFLOW_PARALLELISM": "6",
 }
 """Other knobs, as text, by their variable."""
 
@@ -155,6 +155,7 @@ class Settings:
             **self.options,
             **self.secrets,
             "TALLYCLERK_LANDING": str(self.landing),
+            "TALLYCLERK_FLINK_JARS": str(self.jars("flink")),
             "TALLYCLERK_CONNECT_SECRETS": str(self.connect_secrets),
         }
 

@@ -5,7 +5,8 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import date
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from time import perf_counter
 from typing import Any
 
@@ -40,6 +41,9 @@ def _parser() -> argparse.ArgumentParser:
     totals = commands.add_parser("totals", help="what a day must come to, computed from the source")
     totals.add_argument("--date", type=date.fromisoformat, required=True, metavar="YYYY-MM-DD")
     totals.set_defaults(run=_totals)
+
+    sold = commands.add_parser("sold", help="what today has come to by now, computed from the source")
+    sold.set_defaults(run=_sold)
 
     change = commands.add_parser(
         "change-customers", help="let customers change, sign up and leave, for readers of changes"
@@ -98,6 +102,20 @@ def _totals(options: argparse.Namespace) -> None:
     from include.shop.totals import day_totals
 
     _answer(**asdict(day_totals(options.date)))
+
+
+def _sold(_: argparse.Namespace) -> None:
+    from include.shop.totals import sold_until
+
+    now = datetime.combine(trading_days.current().today, datetime.now(UTC).time())
+    totals = sold_until(now).values()
+    amount = sum((spent.total for spent in totals), Decimal("0.00"))
+    _answer(
+        date=now.date(),
+        until=now.time().isoformat("seconds"),
+        sales=sum(spent.count for spent in totals),
+        amount=amount,
+    )
 
 
 def _days(_: argparse.Namespace) -> None:

@@ -9,7 +9,7 @@ yet, is answered as if it were; a day on which the shop was closed comes to zero
 """
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -63,6 +63,21 @@ def customer_totals(day: date, *, days: TradingDays | None = None) -> dict[int, 
     return {household: GroupTotals(_dollars(cents), count) for household, cents, count in found}
 
 
+def sold_until(moment: datetime) -> dict[int, GroupTotals]:
+    """What each household has bought on the day of ``moment`` before it, by the source itself: what the API shows then.
+
+    :param moment: naive, in UTC, on a day that has come.
+    """
+    # the time of day is the source's own
+    source_moment = datetime.combine(trading_days.showing(moment.date()).source_day, moment.time())
+    found = _query(
+        "SELECT household_id, sum(cents), count(*) FROM sold WHERE cents > 0 AND sold_at < $until GROUP BY household_id",
+        source_moment.date(),
+        until=source_moment,
+    )
+    return {household: GroupTotals(_dollars(cents), count) for household, cents, count in found}
+
+
 def department_totals(day: date, *, days: TradingDays | None = None) -> dict[str, GroupTotals]:
     """The totals of ``day`` by the department of what was sold; a department without a sale above 0.00 is not in it.
 
@@ -80,19 +95,19 @@ def department_totals(day: date, *, days: TradingDays | None = None) -> dict[str
     return {department: GroupTotals(_dollars(cents), count) for department, cents, count in found}
 
 
-def _query(query: str, source_day: date) -> list[tuple[Any, ...]]:
-    """Run a query over ``sold``: household_id, product_id and cents (an integer) of the day's sales lines."""
+def _query(query: str, source_day: date, **parameters: Any) -> list[tuple[Any, ...]]:
+    """Run a query over ``sold``: household_id, product_id, cents (an integer) and time of the day's sales lines."""
     import duckdb
 
     sold = f"""
         WITH sold AS (
-            SELECT household_id, product_id, CAST(round(sales_value * 100) AS BIGINT) AS cents
+            SELECT household_id, product_id, CAST(round(sales_value * 100) AS BIGINT) AS cents, transaction_timestamp AS sold_at
             FROM read_parquet({quoted(parquet_file("transactions"))})
             WHERE CAST(transaction_timestamp AS DATE) = $day
         )
     """  # noqa: S608 - the path is the data package's
     with duckdb.connect() as connection:
-        return connection.execute(sold + query, {"day": source_day}).fetchall()
+        return connection.execute(sold + query, {"day": source_day, **parameters}).fetchall()
 
 
 def _dollars(cents: int | None) -> Decimal:

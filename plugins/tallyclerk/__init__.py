@@ -19,7 +19,7 @@ def get_provider_info() -> dict[str, Any]:
         "description": "A Lambda pipeline on Apache Airflow in which every row is accounted for.",
         "cli": ["tallyclerk.cli.definition.get_cli_commands"],
         # the others are the stock providers' own types (cassandra, fs, postgres, ...), which keep their forms
-        "connection-types": [_HDFS],
+        "connection-types": [_HDFS, _FLINK],
     }
 
 
@@ -41,6 +41,24 @@ _HDFS = {
         "user": {
             "label": "HDFS user",
             "description": "As whom files are written; the WebHDFS user when empty.",
+            "schema": {"type": ["string", "null"]},
+        },
+    },
+}
+
+_FLINK = {
+    "connection-type": "flink",
+    "hook-class-name": "tallyclerk.hooks.flink.FlinkHook",
+    "hook-name": "Flink (Tallyclerk)",
+    "ui-field-behaviour": {
+        "hidden-fields": [],
+        "relabeling": {"host": "JobManager", "port": "REST port", "schema": "http or https"},
+        "placeholders": {"host": "jobmanager.example.org", "port": "8081", "schema": "http"},
+    },
+    "conn-fields": {
+        "ca_file": {
+            "label": "CA file",
+            "description": "By which the JobManager's certificate is checked, on each worker.",
             "schema": {"type": ["string", "null"]},
         },
     },

@@ -60,6 +60,42 @@ class ConnectorRefusedError(SpecError):
         )
 
 
+class FlinkRefusedError(SpecError):
+    """Flink answers that it will not do it.
+
+    :ivar told: its answer, with the Java stack traces; only their cause stands in the message.
+    """
+
+    def __init__(self, *, address: str, cause: str, told: str) -> None:
+        self.cause, self.told = cause, told
+        super().__init__(f"Flink at {address} refuses: {cause}. Nothing was changed.")
+
+    def says(self, *marks: str) -> bool:
+        return any(mark in self.told for mark in marks)
+
+
+class FlinkSqlError(SpecError):
+    """Flink cannot plan a script."""
+
+    def __init__(self, *, job: str, cause: str) -> None:
+        super().__init__(
+            f"Flink cannot carry out the script of {job!r}: {cause}. Line numbers are the file's. What ran before runs on; correct the "
+            "script and run again."
+        )
+
+
+class StateDoesNotFitError(SpecError):
+    """A changed Flink script cannot go on with the state of the former one."""
+
+    def __init__(self, *, job: str, reason: str, goes_on: str) -> None:
+        self.job, self.reason = job, reason
+        super().__init__(
+            f"The changed script of {job!r} does not fit the state that the job has: {reason}. {goes_on} To let the new script "
+            "begin without the former state, reading its topics from where it says itself, set on_incompatible='start_fresh'; "
+            "else change it so that every aggregate, join and deduplication stays as it was."
+        )
+
+
 class VersionLostError(SpecError):
     """The version that Cassandra holds cannot be read any more."""
 
@@ -150,6 +186,16 @@ class ReconcileError(RecordError):
     """Two places that must hold the same rows do not."""
 
 
+class DriftError(ReconcileError):
+    """The batch and the speed layer differ by more than is allowed."""
+
+    def __init__(self, *, findings: Sequence[str], table: str) -> None:
+        super().__init__(
+            f"The layers differ by more than is allowed. {'; '.join(findings)}. The batch layer answers for these days all the same; "
+            f"the differing rows are in {table}. Find why the stream missed or doubled them, or raise the limit."
+        )
+
+
 class SchemaMismatchError(TerminalError):
     """The stored table and the contract have different columns."""
 
@@ -175,6 +221,26 @@ class ConnectorFailedError(TerminalError):
         super().__init__(
             f"Connector {connector!r} still fails after {restarts} restart{'s' if restarts != 1 else ''}. Its offsets are kept: "
             f"remove the cause and run again, it goes on from there.\n{listed}"
+        )
+
+
+class FlinkJobFailedError(TerminalError):
+    """A Flink job ends however often it is resumed."""
+
+    def __init__(self, *, job: str, resumed: int, state: str, cause: str) -> None:
+        super().__init__(
+            f"The Flink job {job!r} ended as {state} after it was resumed {resumed} times: {cause or 'no reason is told'}. Its newest "
+            "checkpoint is kept: remove the cause and run again, it goes on from there; or go back with action='rollback'."
+        )
+
+
+class FlinkStateLostError(TerminalError):
+    """What a Flink job has to go on from is not there any more."""
+
+    def __init__(self, *, job: str, path: str, cause: str) -> None:
+        super().__init__(
+            f"The Flink job {job!r} cannot go on: its state {path or '(none was ever completed)'} cannot be read ({cause}). Name another "
+            "savepoint or checkpoint with savepoint_path, or begin without state with on_incompatible='start_fresh'."
         )
 
 
@@ -267,6 +333,16 @@ class NotProducedError(TransientError):
         )
 
 
+class NotSignedError(TransientError):
+    """A day cannot be closed yet."""
+
+    def __init__(self, *, load: str, found: str) -> None:
+        super().__init__(
+            f"{load} is not signed in Cassandra: {found}. No day was closed that needs it. A retry finds it once its load has "
+            "succeeded; let this task depend on that one."
+        )
+
+
 class ConcurrentLoadError(TransientError):
     """Another attempt committed the same window at the same time."""
 
@@ -293,6 +369,26 @@ class ConnectorNotReadyError(TransientError):
         super().__init__(
             f"Connector {connector!r} should be {wanted} and after {limit_seconds:.0f} s is not: {found}. A retry waits on; "
             "if it stays so, see the worker's log."
+        )
+
+
+class FlinkJobBusyError(TransientError):
+    """Somebody else is changing the same Flink job."""
+
+    def __init__(self, *, job: str, generation: int, what: str) -> None:
+        super().__init__(
+            f"Generation {generation} of the Flink job {job!r} is {what} by another task at this moment. Nothing was done; a retry "
+            "finds what came of it."
+        )
+
+
+class FlinkJobNotReadyError(TransientError):
+    """A Flink job is not, or is no longer, well."""
+
+    def __init__(self, *, job: str, found: str, limit_seconds: float) -> None:
+        super().__init__(
+            f"The Flink job {job!r} has not been well for {limit_seconds:.0f} s: {found}. It is left as it is, and Flink goes on "
+            "trying; a retry looks again."
         )
 
 

@@ -118,7 +118,8 @@ def test_each_task_is_retried_by_the_one_policy(dags: dict[str, DAG]) -> None:
     for dag in dags.values():
         for task in dag.tasks:
             assert task.retry_policy == DEFAULT_RETRY_POLICY, task
-            assert 1 <= task.retries <= 5, task
+            # a stream waits for a service that is away for hours; a batch that fails for minutes is for somebody to look at
+            assert 1 <= task.retries <= (500 if dag.dag_id == "retail_stream" else 5), task
 
 
 def test_each_task_comes_back_when_its_dag_is_serialized(dags: dict[str, DAG]) -> None:

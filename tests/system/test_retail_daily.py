@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
+
 import pytest
 from cassandra.cluster import Session
 
 from stack.services import SERVICES
 from stack.settings import Settings
+from tallyclerk.serving.kpi_view import KpiView
 from tests.system.conftest import DAG, Backfill, DayRuns
 from tests.system.reading_api import ReadingApi
-from tests.system.retail import expected_kpis, expected_ledger, kpi_differences, raw_receipts, served_kpis
+from tests.system.retail import Kpis, expected_kpis, expected_ledger, kpi_differences, raw_receipts, served_kpis
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 
@@ -21,6 +24,17 @@ def test_both_runs_succeed_when_a_day_is_triggered_twice_at_once(triggered: DayR
 
 def test_the_kpis_equal_the_source_when_a_day_is_triggered(triggered: DayRuns) -> None:
     assert triggered.served == expected_kpis(triggered.day) != {}
+
+
+def test_the_view_answers_from_the_batch_layer_when_a_day_is_triggered(
+    triggered: DayRuns, session: Session, api: ReadingApi
+) -> None:
+    rows = KpiView(session).day(triggered.day)
+    assert {row.customer_id: Kpis(*astuple(row)[2:5]) for row in rows} == expected_kpis(triggered.day)
+    assert {row.layer for row in rows} == {"batch"}
+    for run_id in triggered.states:
+        facts = api.xcom(DAG, run_id, "reconcile")[triggered.day.isoformat()]
+        assert facts["status"] == "not_streamed"  # the day is long past: nothing of it was sold live
 
 
 def test_there_is_one_raw_receipt_when_a_day_is_triggered_twice_at_once(triggered: DayRuns) -> None:

@@ -92,7 +92,7 @@ SUBCOMMANDS: tuple[CLICommand, ...] = (
     ),
     ActionCommand(
         name="kpis",
-        help="Show the KPIs that Cassandra serves: a day's best customers, or a customer's days",
+        help="Show the KPIs of both layers (batch where the day is closed): a day's best customers, or a customer's days",
         func=lazy_load_command("tallyclerk.cli.kpis.kpis"),
         args=(ARG_DATE, Arg(("--customer",), metavar="ID", help="one customer"), ARG_LIMIT, ARG_FORMAT, ARG_VERBOSE),
     ),

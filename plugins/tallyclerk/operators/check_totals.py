@@ -95,13 +95,13 @@ class CheckTotalsOperator(BaseOperator):
 
 
 def lake_sales(uri: str, day: date) -> DayTotal:
-    rows = _day(uri, day, ["sales_value"])
+    rows = lake_day(uri, day, ["sales_value"])
     return DayTotal(rows.num_rows, sum(rows["sales_value"].to_pylist(), Decimal("0.00")))
 
 
 def lake_kpis(uri: str, key: str, day: date) -> tuple[list[str], DayTotal]:
     """The day's keys (customers, departments) and their summed KPIs."""
-    rows = _day(uri, day, [key, "total_amount", "transaction_count"])
+    rows = lake_day(uri, day, [key, "total_amount", "transaction_count"])
     return rows[key].to_pylist(), DayTotal(
         sum(rows["transaction_count"].to_pylist()), sum(rows["total_amount"].to_pylist(), Decimal("0.00"))
     )
@@ -128,7 +128,8 @@ def cassandra_kpis(session: Any, keyspace: str, mapping: CassandraMapping, keys:
     return DayTotal(count, amount)
 
 
-def _day(uri: str, day: date, columns: list[str]) -> pa.Table:
+def lake_day(uri: str, day: date, columns: list[str]) -> pa.Table:
+    """A day of a table that is partitioned by year, month and day."""
     import pyarrow.compute as pc
     from deltalake import DeltaTable
 

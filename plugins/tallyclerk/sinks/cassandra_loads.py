@@ -90,6 +90,10 @@ class LoadsTable:
             'PRIMARY KEY ((dataset, target, "window"), generation)) WITH CLUSTERING ORDER BY (generation DESC)'
         )
 
+    def name(self, window: Window) -> str:
+        """The window's load, with the table that it is a load into, for messages."""
+        return f"{load_name(self._key[0], window)} in {self._keyspace}.{self._key[1]}"
+
     def history(self, window: Window) -> list[Load]:
         """All generations, newest first."""
         rows = self._execute(
@@ -150,7 +154,7 @@ class LoadsTable:
             return newest.generation if newest.receipt is None else newest.generation + 1
         if same_table and newest.lake.version > lake.version and not reload:
             raise TerminalError(
-                f"{load_name(self._key[0], window)} in {self._keyspace}.{self._key[1]} was loaded or begun from version "
+                f"{self.name(window)} was loaded or begun from version "
                 f"{newest.lake.version} of {lake.location}, so version {lake.version} comes too late. Load the newest "
                 "version, or pass reload=True to go back on purpose."
             )

@@ -100,6 +100,11 @@ class TargetTable:
         return f"INSERT INTO {self.cql_name} ({names}) VALUES ({marks}) USING TIMESTAMP ?"  # noqa: S608
 
     @property
+    def expiring_insert_cql(self) -> str:
+        """As :attr:`insert_cql`, with the seconds to live behind the timestamp; 0 is for ever."""
+        return f"{self.insert_cql} AND TTL ?"
+
+    @property
     def delete_cql(self) -> str:
         where = " AND ".join(f"{quoted(name)} = ?" for name in self.primary_key)
         return f"DELETE FROM {self.cql_name} USING TIMESTAMP ? WHERE {where}"  # noqa: S608

@@ -17,9 +17,9 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from tallyclerk.core.ledger import Ledger
@@ -27,24 +27,19 @@ from tallyclerk.core.progress import Progress
 from tallyclerk.core.receipt import Receipt, load_name
 from tallyclerk.core.window import Window
 from tallyclerk.exceptions import ConcurrentLoadError, LedgerError, NoInputError, ReconcileError
-from tallyclerk.sinks.cassandra_batches import BatchGrouping, Grouping, batch_statement, replica_sets
-from tallyclerk.sinks.cassandra_client import Backoff, BoundedWriter, retrying
+from tallyclerk.sinks.cassandra_batches import BatchGrouping, batch_statement
+from tallyclerk.sinks.cassandra_client import Backoff, BoundedWriter
 from tallyclerk.sinks.cassandra_lake import LakeWindow
 from tallyclerk.sinks.cassandra_loads import LoadsTable, write_timestamp
 from tallyclerk.sinks.cassandra_retract import Retraction, Retractor, encoded_keys
-from tallyclerk.sinks.cassandra_table import (
-    DEFAULT_REPLICATION,
-    TargetTable,
-    check_live_schema,
-    create_keyspace_cql,
-)
+from tallyclerk.sinks.cassandra_table import DEFAULT_REPLICATION, TargetTable
+from tallyclerk.sinks.cassandra_target import CassandraTarget
 from tallyclerk.sinks.cassandra_values import encode_column, encoders
 from tallyclerk.sinks.cassandra_verify import KeyReader, Verification, sampled
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from cassandra.cluster import Session
-    from cassandra.query import PreparedStatement
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +78,7 @@ class CassandraUpsert:
         self._session, self._target, self._dataset = session, target, dataset
         self._contract_version, self._address = contract_version, address
         self._options = options or UpsertOptions()
-        self._statements: dict[str, PreparedStatement] = {}
+        self._table = CassandraTarget(session, target, backoff=self._options.backoff, address=address)
 
     @cached_property
     def _loads(self) -> LoadsTable:
@@ -94,22 +89,11 @@ class CassandraUpsert:
 
     def create(self, replication: Mapping[str, Any] = DEFAULT_REPLICATION) -> None:
         """Make the keyspace, the table, its indexes and the loads table where they are missing; what exists is left as it is."""
-        for cql in (
-            create_keyspace_cql(self._target.keyspace, replication), self._target.create_cql, *self._target.index_cqls,
-            self._loads.create_cql,
-        ):  # fmt: skip
-            self._retrying(partial(self._session.execute, cql), "create")
+        self._table.create(replication, self._loads.create_cql)
 
     def check_schema(self) -> None:
         """:raises SchemaMismatchError: the live table is not the target."""
-        # both: the driver drops the news of a table whose keyspace another session has just made and it has not heard of yet
-        cluster, target = self._session.cluster, self._target
-        for refresh in (
-            partial(cluster.refresh_keyspace_metadata, target.keyspace),
-            partial(cluster.refresh_table_metadata, target.keyspace, target.table),
-        ):
-            self._retrying(partial(refresh, max_schema_agreement_wait=0), "read schema")
-        check_live_schema(self._session, self._target)
+        self._table.check_schema()
 
     def load(self, lake: LakeWindow, window: Window, *, storage_options: dict[str, str] | None = None) -> Receipt:
         """Make the window's rows in Cassandra those of ``lake``; returns the signed receipt.
@@ -132,16 +116,14 @@ class CassandraUpsert:
         nulls = self._check_values(lake, row_encoders)
         generation, older = self._loads.begin(window, identity, reload=self._options.reload)
         timestamp = write_timestamp(window, generation)
-        writer = BoundedWriter(
-            self._session, in_flight=self._options.in_flight, backoff=self._options.backoff, address=self._address
-        )
+        writer = self._table.writer(self._options.in_flight)
         self._write(lake, row_encoders, writer, timestamp, load_name(self._dataset, window), counts.rows)
         if writer.acknowledged != counts.rows:
             raise LedgerError(
                 load=load_name(self._dataset, window), rule="every row of the lake is acknowledged",
                 counts={"read": counts.rows, "acknowledged": writer.acknowledged},
             )  # fmt: skip
-        retractor = Retractor(writer, self._prepared, self._target, timestamp=timestamp)
+        retractor = Retractor(writer, self._table.prepared, self._target, timestamp=timestamp)
         with_nulls = [column for column in self._target.columns if nulls[column.name]]
         removed_rows = removed_cells = 0
         if older and self._options.retraction == "table_scan":
@@ -156,7 +138,7 @@ class CassandraUpsert:
             ledger=Ledger(read=counts.rows, written=counts.keys, deduplicated=counts.rows - counts.keys).check(
                 load=load_name(self._dataset, window)
             ),
-            location=f"cassandra://{self._address}/{self._target.keyspace}/{self._target.table}",
+            location=self._table.location,
             version=generation,
             load_id=uuid.uuid4().hex,
             contract_version=self._contract_version,
@@ -180,8 +162,8 @@ class CassandraUpsert:
         self, lake: LakeWindow, row_encoders: list[Any], writer: BoundedWriter, timestamp: int, what: str, total: int
     ) -> None:
         """Send every row."""
-        prepared = self._prepared(self._target.insert_cql)
-        grouping = self._grouping()
+        prepared = self._table.prepared(self._target.insert_cql)
+        grouping = self._table.grouping(self._options.batch_grouping, [column.name for column in self._target.columns])
         progress = Progress(log, what, total=total)
         stamp = timestamp.to_bytes(8, "big", signed=True)
         for batch in lake.batches(self._sources):
@@ -215,15 +197,6 @@ class CassandraUpsert:
             for column, encoder in zip(self._target.columns, row_encoders, strict=True)
         ]
 
-    def _grouping(self) -> Grouping:
-        names = [column.name for column in self._target.columns]
-        kind = self._options.batch_grouping
-        return Grouping(
-            kind,
-            tuple(names.index(name) for name in self._target.partition_key),
-            replica_sets(self._session, self._target.keyspace) if kind == "replica_set" else None,
-        )
-
     def _verify(
         self, lake: LakeWindow, window: Window, generation: int, nulls: dict[str, int], rows: int, recoveries: int
     ) -> Verification:
@@ -249,13 +222,3 @@ class CassandraUpsert:
                 "this table with the server's clock, which outranks every load."
             )
         return Verification(asked, found, every == 1)
-
-    def _prepared(self, cql: str) -> PreparedStatement:
-        if cql not in self._statements:
-            prepared = self._retrying(lambda: self._session.prepare(cql), "prepare")
-            prepared.is_idempotent = True
-            self._statements[cql] = prepared
-        return self._statements[cql]
-
-    def _retrying(self, call: Callable[[], Any], what: str) -> Any:
-        return retrying(call, backoff=self._options.backoff, address=self._address, what=what)

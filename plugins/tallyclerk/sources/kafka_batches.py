@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,19 +21,22 @@ class MessageBatch:
 
     :param timestamps: milliseconds since 1970, the producer's or the broker's by the topic's ``message.timestamp.type``.
     :param values: None for a tombstone.
+    :param keys: as many, where they were asked for.
     """
 
     partitions: npt.NDArray[np.int32]
     offsets: npt.NDArray[np.int64]
     timestamps: npt.NDArray[np.int64]
     values: list[bytes | None]
+    keys: list[bytes | None] = field(default_factory=list)
 
 
 class Gathered:
     """Messages on their way into one batch."""
 
-    def __init__(self) -> None:
-        self._parts: list[tuple[Any, Any, Any, list[bytes | None]]] = []
+    def __init__(self, *, keys: bool = False) -> None:
+        self._keys = keys
+        self._parts: list[tuple[Any, Any, Any, list[bytes | None], list[bytes | None]]] = []
         self._messages = self._bytes = 0
 
     @property
@@ -55,6 +58,7 @@ class Gathered:
         offsets = np.fromiter(map(Message.offset, messages), np.int64, count)
         timestamps = np.array([at for _, at in map(Message.timestamp, messages)], np.int64)
         values = list(map(Message.value, messages))
+        keys = list(map(Message.key, messages)) if self._keys else []
         inside = np.ones(count, np.bool_)
         for partition in np.unique(partitions):
             own = partitions == partition
@@ -63,8 +67,9 @@ class Gathered:
         size = sum(map(len, filter(None, values)))
         if not inside.all():
             values = [value for value, wanted in zip(values, inside, strict=True) if wanted]
+            keys = [key for key, wanted in zip(keys, inside, strict=True) if wanted] if keys else []
             partitions, offsets, timestamps = partitions[inside], offsets[inside], timestamps[inside]
-        self._parts.append((partitions, offsets, timestamps, values))
+        self._parts.append((partitions, offsets, timestamps, values, keys))
         self._messages += len(values)
         self._bytes += size
         return size
@@ -79,6 +84,7 @@ class Gathered:
             offsets=np.concatenate([part[1] for part in parts] or [np.zeros(0, np.int64)]),
             timestamps=np.concatenate([part[2] for part in parts] or [np.zeros(0, np.int64)]),
             values=[value for part in parts for value in part[3]],
+            keys=[key for part in parts for key in part[4]],
         )
 
 

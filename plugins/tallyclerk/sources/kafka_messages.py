@@ -22,7 +22,7 @@ from tallyclerk.sources.kafka_batches import MessageBatch
 from tallyclerk.sources.kafka_range import KafkaRange
 from tallyclerk.sources.kafka_rejects import MessageRejects
 from tallyclerk.sources.message_findings import Finding
-from tallyclerk.sources.message_rules import RowRules, renumbered
+from tallyclerk.sources.message_rules import RowRules, judged
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -146,16 +146,9 @@ class KafkaMessages:
             else:
                 counts.tombstones += int(absent.sum())
             places = np.flatnonzero(~absent)
-        decoded = self.decoder.decode([value for value in batch.values if value is not None])
-        findings += renumbered(decoded.findings, places)
-        kept, good = places[decoded.kept], decoded.rows
-        if self.rules is not None:
-            good, broken = self.rules.judge(good)
-            if broken:
-                findings += renumbered(broken, kept)
-                fits = np.ones(len(kept), np.bool_)
-                fits[np.concatenate([finding.rows for finding in broken])] = False
-                kept, good = kept[fits], good.filter(pa.array(fits))
+        values = [value for value in batch.values if value is not None]
+        good, kept, found = judged(self.decoder, self.rules, values, places)
+        findings += found
         rejects.add(batch, findings)
         told = [_metadata(name, self.offsets.topic, batch, kept) for name in self.metadata]
         rows.add(pa.RecordBatch.from_arrays([*good.columns, *told], schema=schema), batch.timestamps[kept])

@@ -42,10 +42,13 @@ class KafkaRange:
 
     :param client: settings of the Kafka client: ``bootstrap.servers``, how to log in, and any of librdkafka's own.
     :param stall_limit_seconds: how long to wait without a sign of the broker.
+    :param keys: the batches carry the messages' keys too.
     """
 
-    def __init__(self, *, client: Mapping[str, Any], topic: str, stall_limit_seconds: float = 120.0) -> None:
-        self.topic, self._client, self._stall_limit = topic, client, stall_limit_seconds
+    def __init__(
+        self, *, client: Mapping[str, Any], topic: str, stall_limit_seconds: float = 120.0, keys: bool = False
+    ) -> None:
+        self.topic, self._client, self._stall_limit, self._keys = topic, client, stall_limit_seconds, keys
         self._address = str(client.get("bootstrap.servers", ""))
         self._consumer: Consumer | None = None
         self._last_error: KafkaError | None = None
@@ -106,6 +109,29 @@ class KafkaRange:
                     raise ServiceUnavailableError(service=SERVICE, address=self._address, cause="no answer in time")
                 answers[partition] = bounds
         return answers
+
+    def since(self, timestamp_ms: int) -> dict[int, int]:
+        """Partition → where to begin so as to miss no message of this time or a later one; its read_committed end where none is.
+
+        Times are those that the topic keeps. Transaction markers bear the broker's clock: with ``CreateTime`` they may let a
+        reading begin earlier than it has to.
+
+        :param timestamp_ms: milliseconds since 1970.
+        :raises ServiceUnavailableError: Kafka is away.
+        """
+        from confluent_kafka import TopicPartition
+
+        bounds = self.bounds()
+        asked = [TopicPartition(self.topic, partition, timestamp_ms) for partition in bounds]
+        with kafka_errors(address=self._address, what=f"reading the topic {self.topic!r}"):
+            answers = self._opened().offsets_for_times(asked, timeout=_LIMIT_SECONDS)
+        # "none" is -1, and a message of a transaction that is still open stands after the end
+        return {
+            each.partition: min(
+                each.offset if each.offset >= 0 else bounds[each.partition][1], bounds[each.partition][1]
+            )
+            for each in answers
+        }
 
     def plan(
         self, position: Mapping[int, int], *, max_messages: int | None = None, on_deleted: OnDeleted = "fail"
@@ -183,7 +209,7 @@ class KafkaRange:
         from confluent_kafka import TopicPartition
 
         left = dict(ends)
-        gathered = Gathered()
+        gathered = Gathered(keys=self._keys)
         fetch, heard = _FETCH_MESSAGES, time.monotonic()
         while left:
             messages = consumer.consume(fetch, _WAIT_SECONDS)

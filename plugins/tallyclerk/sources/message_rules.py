@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from tallyclerk.contracts.model import Column, Contract
+    from tallyclerk.sources.kafka_decoding import MessageDecoder
     from tallyclerk.sources.message_findings import Indices
 
 
@@ -119,6 +120,29 @@ def _typed(column: Column, types: dict[str, str]) -> str:
     if column.kind == "timestamp":
         return f"{quoted(column.name)} AT TIME ZONE 'UTC'"
     return f"CAST({quoted(column.name)} AS {types[column.name]})"
+
+
+def judged(
+    decoder: MessageDecoder, rules: RowRules | None, values: Sequence[bytes], places: Indices
+) -> tuple[pa.RecordBatch, Indices, tuple[Finding, ...]]:
+    """Rows of the good ones among some messages of a batch, where these stand in it, and the findings over the batch.
+
+    :param places: where the messages stand in the batch.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    decoded = decoder.decode(values)
+    findings = renumbered(decoded.findings, places)
+    kept, good = places[decoded.kept], decoded.rows
+    if rules is not None:
+        good, broken = rules.judge(good)
+        if broken:
+            findings += renumbered(broken, kept)
+            fits = np.ones(len(kept), np.bool_)
+            fits[np.concatenate([finding.rows for finding in broken])] = False
+            kept, good = kept[fits], good.filter(pa.array(fits))
+    return good, kept, findings
 
 
 def renumbered(findings: Sequence[Finding], rows: Indices) -> tuple[Finding, ...]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -35,6 +36,16 @@ def window_of(context: Context) -> Window:
         data_interval_end=run.data_interval_end,
         run_after=run.run_after,
     )
+
+
+def living_window_of(context: Context) -> Window:
+    """For what goes on while the window lasts: what the run's conf or partition names; else the UTC day in which the run began,
+    not the one before."""
+    run = context["dag_run"]
+    named = {"date", "window_start", "window_end"} & set(run.conf or {})
+    if named or getattr(run, "partition_key", None):
+        return window_of(context)
+    return Window.of_day(run.run_after.astimezone(UTC).date())
 
 
 class LoadOperator(BaseOperator):

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from tallyclerk.core.window import Window
 from tallyclerk.exceptions import SpecError
-from tallyclerk.transfers.base import LoadOperator, window_of
+from tallyclerk.transfers.base import LoadOperator, living_window_of, window_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -99,7 +99,7 @@ class RestToKafkaOperator(LoadOperator):
     def poll(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any] | None:
         """One poll; then the task is deferred, or done when the window is over."""
         began = datetime.now(UTC)
-        window = self._living_window(context)
+        window = living_window_of(context)
         with self._load(window) as (load, hook):
             receipt = load.poll(began)
         if began < window.end:
@@ -121,14 +121,6 @@ class RestToKafkaOperator(LoadOperator):
                     "mode='continuous'."
                 )
             return self.publish(load.run(), context, hook)
-
-    def _living_window(self, context: Context) -> Window:
-        """What the run's conf or partition names; else the UTC day in which the run began, not the one before."""
-        run = context["dag_run"]
-        named = {"date", "window_start", "window_end"} & set(run.conf or {})
-        if named or getattr(run, "partition_key", None):
-            return window_of(context)
-        return Window.of_day(run.run_after.astimezone(UTC).date())
 
     def _defer_until(self, moment: datetime) -> None:
         from tallyclerk.triggers.next_poll import NextPollTrigger

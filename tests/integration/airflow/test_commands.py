@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable, Iterator
+from datetime import date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,8 @@ from hdfs_native import Client
 
 from stack.settings import LOOPBACK, load_settings
 from tallyclerk.transfers.csv_to_hdfs import CsvToHdfsOperator
+from tests.integration.cassandra.kpi_layers import Layers, kpi
+from tests.integration.cassandra.upsert_case import connect
 from tests.running import RunTask
 
 pytestmark = pytest.mark.integration
@@ -116,6 +120,61 @@ def test_the_plan_says_what_a_load_would_do_when_the_file_is_known_changed_or_mi
     code, shown, _ = run("plan", "--date", "2026-03-11", *contracts)
     assert code == 1
     assert "the load would fail" in shown
+
+
+@pytest.fixture
+def layers(monkeypatch: pytest.MonkeyPatch, run_task: RunTask) -> Iterator[Layers]:
+    """A day that is closed, one that is not, and another layer's answers for both; the command's connection leads there."""
+    settings = load_settings()
+    with connect(settings.port("CASSANDRA")) as cluster:
+        layers = Layers(cluster.connect(), f"hdfs://{LOOPBACK}:{settings.port('HDFS')}")
+        for connection, facts in {
+            "hdfs_default": {"conn_type": "hdfs", "host": LOOPBACK, "extra": {"rpc_port": settings.port("HDFS")}},
+            "cassandra_default": {
+                "conn_type": "cassandra", "host": LOOPBACK, "port": settings.port("CASSANDRA"), "schema": layers.keyspace,
+            },
+        }.items():  # fmt: skip
+            monkeypatch.setenv(f"AIRFLOW_CONN_{connection.upper()}", json.dumps(facts))
+        with layers.made():
+            closed, current = date(2026, 3, 10), date(2026, 3, 11)
+            for day in (closed, current):
+                layers.stream(day, {"7": kpi(Decimal("1.00"), 1), "8": kpi(Decimal("1234.50"), 3)})
+            layers.compute(closed, {"7": kpi(Decimal("2.00"), 3), "9": kpi(Decimal("4.00"), 1)})
+            run_task(layers.load(closed))
+            run_task(layers.close(closed))
+            yield layers
+
+
+def test_each_row_says_which_layer_answers_when_kpis_are_asked_for(layers: Layers, run: Run) -> None:
+    code, shown, complaints = run("kpis", "--customer", "7")
+    heads, *lines = (line.split() for line in shown.splitlines())
+    assert (code, complaints) == (0, "")
+    assert heads == [
+        "customer_id", "date", "total_amount", "transaction_count", "avg_transaction_value", "layer", "closed_at",
+    ]  # fmt: skip
+    assert [line[:6] for line in lines] == [
+        ["7", "2026-03-11", "1.00", "1", "1.00", "speed"], ["7", "2026-03-10", "2.00", "3", "0.67", "batch"],
+    ]  # fmt: skip
+    code, shown, _ = run("kpis", "--customer", "7", "--date", "2026-03-10", "-o", "json")
+    (row,) = json.loads(shown)
+    assert (code, datetime.fromisoformat(row.pop("closed_at")).utcoffset()) == (0, timedelta())
+    assert row == {
+        "customer_id": "7", "date": "2026-03-10", "total_amount": "2.00", "transaction_count": 3,
+        "avg_transaction_value": "0.67", "layer": "batch",
+    }  # fmt: skip
+
+
+def test_a_days_best_customers_are_shown_when_only_the_date_is_given(layers: Layers, run: Run) -> None:
+    code, shown, _ = run("kpis", "--date", "2026-03-10")
+    assert (code, [line.split()[0] for line in shown.splitlines()[1:]]) == (0, ["9", "7"])
+    code, shown, _ = run("kpis", "--date", "2026-03-11", "--limit", "1")
+    assert (code, [line.split()[:3] for line in shown.splitlines()[1:]]) == (0, [["8", "2026-03-11", "1234.50"]])
+
+
+def test_the_command_says_what_to_run_when_neither_layer_has_kpis(layers: Layers, run: Run) -> None:
+    code, shown, complaints = run("kpis", "--date", "2026-03-12")
+    assert (code, shown) == (1, "")
+    assert "airflow dags trigger retail_daily" in complaints
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from cassandra.cluster import Session
 from hdfs_native import Client
 
 from stack.settings import LOOPBACK, load_settings
+from tallyclerk.operators.close_days import CloseDaysOperator
 from tallyclerk.transfers.csv_to_hdfs import CsvToHdfsOperator
 from tallyclerk.transfers.lake_to_cassandra import LakeToCassandraOperator
 from tests.integration.cassandra.upsert_case import connect
@@ -59,7 +60,8 @@ def dag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DAG:
         load = CsvToHdfsOperator(
             task_id="load", contract=str(contract), target=f"{lake}/visits", quarantine=f"{lake}/quarantine"
         )
-        load >> LakeToCassandraOperator(task_id="serve", contract=str(contract), source=f"{lake}/visits")
+        serve = LakeToCassandraOperator(task_id="serve", contract=str(contract), source=f"{lake}/visits")
+        load >> serve >> CloseDaysOperator(task_id="close", contract=str(contract), days=["2026-03-10"])
     return made
 
 
@@ -74,18 +76,22 @@ def test_cassandra_holds_the_files_rows_when_the_dag_has_run(dag: DAG, tmp_path:
         session = cluster.connect()
         try:
             delivered.write_text("id,amount\n1,1.50\n2,2.50\n3,3.50\n")
-            assert run_dag(dag, logical_date=DAY).state == "success"
+            first = run_dag(dag, logical_date=DAY)
+            assert first.state == "success"
             assert served(session, dag) == {1: Decimal("1.50"), 2: Decimal("2.50"), 3: Decimal("3.50")}
 
             delivered.write_text("id,amount\n1,1.50\n2,20.00\n")
             run = run_dag(dag, conf={"date": "2026-03-10"})
             assert served(session, dag) == {1: Decimal("1.50"), 2: Decimal("20.00")}
             assert run.tasks["serve"].value[0]["details"]["removed_rows"] == 1
+            generations = [each.tasks["close"].value["2026-03-10"]["generation"] for each in (first, run)]
+            assert generations == [each.tasks["serve"].value[0]["version"] for each in (first, run)]
+            assert generations[0] < generations[1]
 
             delivered.unlink()
             run = run_dag(dag, conf={"date": "2026-03-10"})
             assert {name: task.state for name, task in run.tasks.items()} == {
-                "load": "failed", "serve": "upstream_failed"
+                "load": "failed", "serve": "upstream_failed", "close": "upstream_failed"
             }  # fmt: skip
             assert served(session, dag) == {1: Decimal("1.50"), 2: Decimal("20.00")}
         finally:

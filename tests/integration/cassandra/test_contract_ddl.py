@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,17 +17,23 @@ from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, S
 from tallyclerk.contracts import load_contract
 from tallyclerk.contracts.model import CassandraMapping, Column, Contract
 from tallyclerk.contracts.physical_types import TYPES
-from tallyclerk.contracts.projections import cql_table, cql_types
+from tallyclerk.contracts.projections import cql_indexes, cql_table, cql_types
+from tallyclerk.exceptions import SchemaMismatchError
+from tallyclerk.sinks.cassandra_table import TargetTable, check_live_schema
 
 pytestmark = pytest.mark.integration
 
 
 @pytest.fixture(scope="module")
 def session() -> Iterator[Session]:
+    with new_cluster() as cluster:
+        yield cluster.connect()
+
+
+def new_cluster() -> Cluster:
     port = int(os.environ.get("TALLYCLERK_CASSANDRA_PORT", "9042"))
     profile = ExecutionProfile(request_timeout=60)
-    with Cluster(["127.0.0.1"], port=port, execution_profiles={EXEC_PROFILE_DEFAULT: profile}) as cluster:
-        yield cluster.connect()
+    return Cluster(["127.0.0.1"], port=port, execution_profiles={EXEC_PROFILE_DEFAULT: profile})
 
 
 @pytest.fixture(scope="module")
@@ -45,14 +54,40 @@ def test_the_table_is_made_as_the_contract_says(session: Session, keyspace: str,
     contract = load_contract(Path("include/contracts") / f"{name}.odcs.yaml")
     mapping = contract.cassandra
     assert mapping is not None
-    for _ in range(2):  # a repetition changes nothing
-        session.execute(cql_table(contract, keyspace=keyspace))
+    for cql in 2 * [cql_table(contract, keyspace=keyspace), *cql_indexes(contract, keyspace=keyspace)]:
+        session.execute(cql)  # a repetition changes nothing
     made = columns_of(session, keyspace, mapping.table)
     assert {column: row.type for column, row in made.items()} == cql_types(contract)
     assert {column for column, row in made.items() if row.kind == "partition_key"} == set(mapping.partition_key)
     assert {column: row.clustering_order.upper() for column, row in made.items() if row.kind == "clustering"} == {
         column: mapping.clustering_order.get(column, "ASC") for column in mapping.clustering_key
     }
+    query = "SELECT options FROM system_schema.indexes WHERE keyspace_name = %s AND table_name = %s"
+    assert [
+        (row.options["target"], row.options["class_name"]) for row in session.execute(query, (keyspace, mapping.table))
+    ] == [(column, "sai") for column in mapping.indexes]
+
+
+def test_there_is_one_index_when_several_sessions_make_it_at_once(session: Session, keyspace: str) -> None:
+    contract = load_contract("include/contracts/customer_kpis_speed.odcs.yaml")
+    target = TargetTable.from_contract(contract, keyspace=keyspace)
+    session.execute(target.create_cql)
+    session.cluster.refresh_keyspace_metadata(keyspace)
+    with pytest.raises(SchemaMismatchError, match="column date has no index"):
+        check_live_schema(session, target)
+    barrier = threading.Barrier(4)
+
+    def make(other: Session) -> None:
+        barrier.wait()
+        for cql in target.index_cqls:
+            other.execute(cql)
+
+    with ExitStack() as stack:
+        others = [stack.enter_context(new_cluster()).connect() for _ in range(4)]
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(make, others))
+    session.cluster.refresh_table_metadata(keyspace, target.table)
+    check_live_schema(session, target)
 
 
 def test_every_type_and_every_wider_type_is_taken(session: Session, keyspace: str) -> None:

@@ -1,15 +1,17 @@
 import csv
-from datetime import date, timedelta
+import json
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
 
 import duckdb
 import pytest
 
+from include.shop import rows as shop_rows
 from include.shop.exceptions import ShopError
 from include.shop.landing import export_days, file_name
 from include.shop.source import parquet_file
-from include.shop.totals import DayTotals, GroupTotals, customer_totals, day_totals, department_totals
+from include.shop.totals import DayTotals, GroupTotals, customer_totals, day_totals, department_totals, sold_until
 from include.shop.trading_days import TradingDays, cycle_begin
 
 
@@ -41,6 +43,23 @@ def test_customers_add_up_to_their_day(days: TradingDays) -> None:
     customers = customer_totals(days.yesterday, days=days).values()
     assert sum(customer.count for customer in customers) == totals.positive_rows
     assert sum(customer.total for customer in customers) == totals.positive_sales_value
+
+
+def test_what_was_sold_by_a_moment_is_what_the_api_shows_then(days: TradingDays) -> None:
+    midnight = datetime.combine(days.today, time.min)
+    assert sold_until(midnight) == {}
+    for hour in (1, 14):
+        moment = midnight + timedelta(hours=hour)
+        shown = [json.loads(body) for body in shop_rows.sales(days, midnight, moment).bodies]
+        by_household: dict[int, list[Decimal]] = {}
+        for sale in shown:
+            if sale["sales_value"]:
+                by_household.setdefault(sale["household_id"], []).append(Decimal(str(sale["sales_value"])))
+        assert len(shown) > 0
+        assert sold_until(moment) == {
+            household: GroupTotals(sum(values, Decimal()), len(values)) for household, values in by_household.items()
+        }
+    assert sold_until(datetime.combine(days.yesterday, time.max)) == customer_totals(days.yesterday, days=days)
 
 
 def test_departments_add_up_to_their_day(days: TradingDays) -> None:

@@ -10,13 +10,14 @@ from tallyclerk.sinks.cassandra_loads import MAX_GENERATION, write_timestamp
 from tallyclerk.sinks.cassandra_table import TargetColumn, TargetTable, create_keyspace_cql
 
 COLUMNS = (TargetColumn("a", "x", "int"), TargetColumn("Order", "y", "date"), TargetColumn("v", "v", "decimal"))
-TARGET = TargetTable("ks", "t", COLUMNS, ("a",), ("Order",), {"Order": "DESC"})
+TARGET = TargetTable("ks", "t", COLUMNS, ("a",), ("Order",), {"Order": "DESC"}, ("Order",))
 
 
 def test_statements_quote_names_and_state_the_write_time() -> None:
     assert TARGET.insert_cql == 'INSERT INTO "ks"."t" ("a", "Order", "v") VALUES (?, ?, ?) USING TIMESTAMP ?'
     assert TARGET.delete_cql == 'DELETE FROM "ks"."t" USING TIMESTAMP ? WHERE "a" = ? AND "Order" = ?'
     assert 'PRIMARY KEY (("a"), "Order")\n) WITH CLUSTERING ORDER BY ("Order" DESC)' in TARGET.create_cql
+    assert TARGET.index_cqls == ['CREATE INDEX IF NOT EXISTS "t_Order_idx" ON "ks"."t" ("Order") USING \'sai\'']
 
 
 def test_a_target_is_refused_when_its_key_is_not_mapped() -> None:

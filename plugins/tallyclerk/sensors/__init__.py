@@ -1,0 +1,1 @@
+"""Sensors: wait until a service is as it should be."""

@@ -1,0 +1,1 @@
+"""What users read: one answer out of two layers."""
