@@ -31,6 +31,7 @@ from bench.measure import ROOT, measure
 
 if TYPE_CHECKING:
     from stack.settings import Settings
+    from tallyclerk.hooks.flink import FlinkHook
 
 ROCKSDB, HASHMAP = "Flink SQL, RocksDB", "Flink SQL, hashmap"
 SPARK = "Spark availableNow, dropDuplicates"
@@ -143,8 +144,7 @@ def run_flink(settings: Settings, topic: str, targets: tuple[str, str], *, backe
     from tallyclerk.operators.flink_script import read_script
 
     hook, name, job_id = FlinkHook(), f"{topic}-{backend}", uuid4().hex
-    if others := [job.name for job in hook.jobs() if job.state not in OVER]:
-        raise RuntimeError(f"Flink's CPU would be that of other jobs too: stop {', '.join(others)} first")
+    refuse_company(hook)
     parameters = {
         "BOOTSTRAP": bootstrap(settings),
         "SOURCE_TOPIC": topic,
@@ -185,6 +185,14 @@ def run_flink(settings: Settings, topic: str, targets: tuple[str, str], *, backe
     }
 
 
+def refuse_company(hook: FlinkHook) -> None:
+    """:raises RuntimeError: the cluster runs a job, whose CPU would be taken for ours."""
+    from tallyclerk.hooks.flink_status import OVER
+
+    if others := [job.name for job in hook.jobs() if job.state not in OVER]:
+        raise RuntimeError(f"Flink's CPU would be that of other jobs too: stop {', '.join(others)} first")
+
+
 def _ran_seconds(url: str, job_id: str) -> float:
     import httpx
 
@@ -215,7 +223,9 @@ def check(way: str, answer: list[list[Any]], expected: dict[tuple[str, str], tup
 def run(settings: Settings, rows: int, *, only: tuple[str, ...] = ()) -> dict[str, Any]:
     """All ways, one after the other; way → measurement. :param only: backends and peers by a part of their names."""
     from stack.services.kafka import bootstrap as address
+    from tallyclerk.hooks.flink import FlinkHook
 
+    refuse_company(FlinkHook())  # before a topic is filled for nothing
     bootstrap, topic, found = address(settings), f"bench-kpis-{uuid4().hex[:8]}", {}
     backends = {ROCKSDB: "rocksdb", HASHMAP: "hashmap"}
     ways = [ROCKSDB, SPARK, BARE, *([HASHMAP] if rows <= HASHMAP_LIMIT_ROWS else [])]

@@ -65,7 +65,8 @@ CREATE TABLE customer_kpis_speed (
 );
 
 -- Each late sale once (as long as its id is known), in Kafka transactions that end with the checkpoints: read it read_committed. The
--- source's partition and offset say where the whole message is. The transactions' time-out is longer than an outage may last, and within the broker's limit.
+-- source's partition and offset say where the whole message is. The transactions' time-out is longer than an outage may last, and within
+-- the broker's limit.
 CREATE TABLE late_sales (
   transaction_id STRING,
   household_id STRING,
@@ -98,7 +99,7 @@ WHERE appearance = 1;
 
 EXECUTE STATEMENT SET BEGIN
 
--- In whole cents, which are exact and cheap. The average is rounded half up once: floor(total / sales + 1/2) in whole numbers.
+-- In whole cents, so that the average is rounded half up once: floor(total / sales + 1/2) in whole numbers.
 INSERT INTO customer_kpis_speed
 SELECT household_id,
        sale_date,

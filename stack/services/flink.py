@@ -136,7 +136,7 @@ JOBMANAGER = Service(
     prepare=_prepare_jobmanager,
     command=_jobmanager_command,
     healthy=_answers,
-    memory_mb=600,
+    memory_mb=700,
     url=url,
 )
 TASKMANAGER = Service(
@@ -147,5 +147,5 @@ TASKMANAGER = Service(
     prepare=_prepare_taskmanager,
     command=_taskmanager_command,
     healthy=_is_registered,
-    memory_mb=1200,
+    memory_mb=1300,
 )

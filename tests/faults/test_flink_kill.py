@@ -115,20 +115,40 @@ def test_the_answer_is_exact_when_a_process_of_flink_is_killed_under_load(
 
 
 @pytest.mark.parametrize("attempt", range(TIMES))
-@pytest.mark.parametrize("stop", STOPS)
+@pytest.mark.parametrize(
+    "stop", [pytest.param(stop, marks=() if "before" in stop else pytest.mark.long) for stop in STOPS]
+)
 def test_one_job_runs_and_is_exact_when_the_task_is_killed_in_mid_change(
     case: FlinkJobCase, tmp_path: Path, stop: str, attempt: int
 ) -> None:
     first = run_to_end(case.operator())
     with Till(case):
-        asked: dict[str, Any] = {"name": case.name, "folder": str(tmp_path), "stop": stop}
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "plugins")])}
-        died = subprocess.run(
-            [sys.executable, dying_flink_change.__file__, json.dumps(asked)],
-            cwd=ROOT, env=environment, capture_output=True, timeout=300, check=False,
-        )  # fmt: skip
-        assert died.returncode == -signal.SIGKILL, died.stderr.decode()
+        die_in_mid_change(case, tmp_path, stop)
         # the retry: the same run
         changed = run_to_end(case.operator(FILTERED))
     assert (changed["generation"], case.alive()) == (first["generation"] + 1, [changed["job_id"]])
     assert case.agrees()
+
+
+@pytest.mark.long
+def test_one_job_runs_when_another_script_is_applied_after_the_task_was_killed(
+    case: FlinkJobCase, tmp_path: Path
+) -> None:
+    run_to_end(case.operator())
+    case.sell(500)
+    die_in_mid_change(case, tmp_path, "after the new one is taken")
+    other = run_to_end(case.operator(FILTERED.replace("customer_id IS NOT NULL", "transaction_id IS NOT NULL")))
+    assert (other["did"], case.alive()) == ("changed", [other["job_id"]])
+    assert [status for *_, status in case.generations()] == ["stopped", "stopped", "running"]
+    case.sell(500)
+    assert case.agrees()
+
+
+def die_in_mid_change(case: FlinkJobCase, folder: Path, stop: str) -> None:
+    asked: dict[str, Any] = {"name": case.name, "folder": str(folder), "stop": stop}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "plugins")])}
+    died = subprocess.run(
+        [sys.executable, dying_flink_change.__file__, json.dumps(asked)],
+        cwd=ROOT, env=environment, capture_output=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert died.returncode == -signal.SIGKILL, died.stderr.decode()

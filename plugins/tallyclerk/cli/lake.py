@@ -16,7 +16,8 @@ from tallyclerk.hooks.lake import LakeHook
 if TYPE_CHECKING:
     from tallyclerk.core.receipt import Receipt
 
-ZONES = ("raw", "processed", "enriched")
+ZONES = ("raw", "processed", "enriched", "reconciliation")
+"""Folders of tables that carry receipts. A reconciliation reads customers, writes those that differ and filters those that agree."""
 _CELL_WIDTH = 100
 """Longest text of a column; ``--output json`` has it whole."""
 

@@ -23,7 +23,8 @@ from tallyclerk.exceptions import (
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from tallyclerk.operators.flink_job_control import FlinkJobControl, Outcome
+    from tallyclerk.operators.flink_generations import Outcome
+    from tallyclerk.operators.flink_job_control import FlinkJobControl
     from tallyclerk.operators.flink_script import FlinkScript
 
 DAY_END = "day_end"
@@ -254,6 +255,6 @@ class FlinkSqlJobOperator(BaseOperator):
 
 
 def _outcome(row: Any, did: str) -> Outcome:
-    from tallyclerk.operators.flink_job_control import Outcome
+    from tallyclerk.operators.flink_generations import Outcome
 
     return Outcome(row, did)

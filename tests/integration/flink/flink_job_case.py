@@ -7,7 +7,7 @@ import json
 import threading
 import uuid
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -36,6 +36,8 @@ CUSTOMERS = 50
 SCRIPT = """-- what each customer has spent so far
 SET 'pipeline.name' = '@JOB_NAME@';
 SET 'table.local-time-zone' = 'UTC';
+SET 'execution.checkpointing.interval' = '1 s';
+SET 'execution.checkpointing.min-pause' = '0 s';
 
 CREATE TABLE sales (
   transaction_id STRING,
@@ -148,7 +150,8 @@ class FlinkJobCase:
             )
             return sorted((row.number, row.kind, row.status) for row in rows)
 
-    def operator(self, text: str = SCRIPT, **options: Any) -> FlinkSqlJobOperator:
+    def operator(self, text: str = SCRIPT, *, without: Sequence[str] = (), **options: Any) -> FlinkSqlJobOperator:
+        """:param without: parameters that the text has no placeholder for."""
         path = self.folder / f"{uuid.uuid4().hex[:8]}.sql"
         path.write_text(text)
         parameters = {
@@ -157,7 +160,8 @@ class FlinkJobCase:
         }  # fmt: skip
         stated = {
             "script": str(path), "job_name": self.name, "keyspace": self.name, "poll_interval_seconds": 1,
-            "limit_seconds": LIMIT_SECONDS, "parameters": parameters,
+            "limit_seconds": LIMIT_SECONDS,
+            "parameters": {name: value for name, value in parameters.items() if name not in without},
         }  # fmt: skip
         return FlinkSqlJobOperator(task_id="job", dag=DAG("flink_job", schedule=None), **{**stated, **options})
 
