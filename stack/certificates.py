@@ -25,7 +25,7 @@ _DAYS = 365
 
 
 def make_certificates(settings: Settings, folder: Path) -> None:
-    """Writes the authority's certificate, each service's key and certificate, and Kafka's logins, mode 600.
+    """Writes the authority's certificate, each service's key and certificate, and Kafka's logins; only the first for all to read.
 
     The authority's own key is kept nowhere: what it has signed is all that it will ever sign.
 
@@ -62,7 +62,7 @@ def make_certificates(settings: Settings, folder: Path) -> None:
         _write(folder / f"{service}.pem", [private, _pem(certificate), _pem(authority)])
     _write(folder / "kafka.properties", [_kafka_logins(settings).encode()])
     # last: what is half done is not taken for done
-    _write(folder / "ca.pem", [_pem(authority)])
+    _write(folder / "ca.pem", [_pem(authority)], mode=0o644)
 
 
 def _builder(subject: Name, issuer: Name) -> CertificateBuilder:
@@ -102,6 +102,6 @@ def _kafka_logins(settings: Settings) -> str:
     return f'broker={client} user_{KAFKA_USER}="{password}";\nclient={client};\n'
 
 
-def _write(path: Path, parts: Iterable[bytes]) -> None:
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as stream:
+def _write(path: Path, parts: Iterable[bytes], *, mode: int = 0o600) -> None:
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as stream:
         stream.writelines(parts)

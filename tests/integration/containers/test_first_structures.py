@@ -13,7 +13,7 @@ from stack.first_structures import STEPS
 from stack.services import hdfs, kafka, postgres, registry
 from stack.settings import ROOT, Settings, load_settings
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 
 def state(settings: Settings) -> dict[str, Any]:

@@ -6,7 +6,9 @@ a key away, `!override` puts another in its place. Variables stay as they are wr
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import yaml
@@ -51,6 +53,11 @@ _Loader.add_constructor("!override", lambda loader, node: Override(_tagged(loade
 
 def read(name: str) -> dict[str, Any]:
     """One file, its tags as `Reset` and `Override`."""
+    return copy.deepcopy(_parsed(name))
+
+
+@cache
+def _parsed(name: str) -> dict[str, Any]:
     return yaml.load((ROOT / name).read_text(), _Loader)
 
 
