@@ -108,11 +108,10 @@ def _jobmanager_command(settings: Settings) -> list[str]:
     return _command(settings, _JOBMANAGER, "entrypoint.StandaloneSessionClusterEntrypoint", *sizes)
 
 
-def _taskmanager_command(settings: Settings) -> list[str]:
+def taskmanager_command(settings: Settings, name: str = _TASKMANAGER) -> list[str]:
+    """:param name: of the folder for its temporary files, for one more beside the stack's."""
     sizes = ("-Xms128m", f"-Xmx{settings.option('FLINK_HEAP')}", f"-XX:MaxDirectMemorySize={_DIRECT_MEMORY}")
-    return _command(
-        settings, _TASKMANAGER, "taskexecutor.TaskManagerRunner", *sizes, f"-XX:MaxMetaspaceSize={_METASPACE}"
-    )
+    return _command(settings, name, "taskexecutor.TaskManagerRunner", *sizes, f"-XX:MaxMetaspaceSize={_METASPACE}")
 
 
 def _answers(settings: Settings, since: float) -> bool:
@@ -145,7 +144,7 @@ TASKMANAGER = Service(
     depends_on=(_JOBMANAGER,),
     configure=_configure,
     prepare=_prepare_taskmanager,
-    command=_taskmanager_command,
+    command=taskmanager_command,
     healthy=_is_registered,
     memory_mb=1300,
 )

@@ -125,7 +125,7 @@ def assert_newest(case: DrainCase) -> None:
         assert dict(case.position(own).offsets) == case.ends()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("attempt", range(TIMES))
 def test_the_drain_waits_when_cassandra_is_killed_and_comes_back(
     node: Supervisor, own_case: DrainCase, run_task: RunTask, monkeypatch: pytest.MonkeyPatch, attempt: int
@@ -144,7 +144,7 @@ def test_the_drain_waits_when_cassandra_is_killed_and_comes_back(
     assert_newest(own_case)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_retry_makes_the_table_exact_when_cassandra_stays_away_too_long(
     node: Supervisor, own_case: DrainCase, run_task: RunTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:

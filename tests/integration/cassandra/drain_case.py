@@ -1,13 +1,8 @@
-"""A topic and a keyspace of a test's own for the drain, with the speed layer's contract, and what an independent reader finds.
-
-Run as a program: ``drain_case.py '{"case": {...}, "task": {...}, "stop": "..."}'`` drains once, and ends at that step as
-``kill -9`` would end it.
-"""
+"""A topic and a keyspace of a test's own for the drain, with the speed layer's contract, and what an independent reader finds."""
 
 from __future__ import annotations
 
 import json
-import os
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -174,7 +169,3 @@ def connections(cassandra_port: int) -> dict[str, str]:
         },
     }
     return {f"AIRFLOW_CONN_{name.upper()}": json.dumps(facts) for name, facts in stated.items()}
-
-
-def connect_airflow(cassandra_port: int) -> None:
-    os.environ.update(connections(cassandra_port))
