@@ -21,6 +21,16 @@ async def async_last_failure(client: httpx.AsyncClient, job_id: str) -> str:
     return last_failure_of(await _get(client, f"/jobs/{job_id}/exceptions?maxExceptions=1"))
 
 
+async def async_want_of_slots(client: httpx.AsyncClient) -> str:
+    """Why tasks may wait: "" while a slot is free."""
+    found = await _get(client, "/overview") or {}
+    if found.get("slots-available", 0) > 0:
+        return ""
+    return (
+        f"no slot is free ({found.get('slots-total', 0)} in all): end another job, or add a TaskManager or slots to it"
+    )
+
+
 async def async_newest_job(client: httpx.AsyncClient, name: str) -> str | None:
     """The id of the job of that name that began last and is not over; None when there is none."""
     found = (await _get(client, "/jobs/overview") or {}).get("jobs", [])

@@ -122,9 +122,20 @@ class FlinkJobTrigger(BaseTrigger):
             if until is not None and datetime.now(UTC) >= until:
                 return "over", found
             if unwell_since is not None and time.monotonic() - unwell_since > self.limit_seconds:
-                return "unready", found
+                return "unready", await self._with_want_of_slots(client, status, found)
             left = (until - datetime.now(UTC)).total_seconds() if until else self.poll_interval_seconds
             await asyncio.sleep(max(0.0, min(left, self.poll_interval_seconds)))
+
+    async def _with_want_of_slots(self, client: Any, status: JobStatus | None, found: str) -> str:
+        from tallyclerk.hooks.flink_reading import async_want_of_slots
+
+        if status is None or status.tasks_running == status.tasks_total:
+            return found
+        try:
+            want = await async_want_of_slots(client)
+        except ServiceUnavailableError:
+            return found
+        return f"{found}; {want}" if want else found
 
     async def _misfit(self, client: Any, status: JobStatus) -> str:
         """Why the tasks cannot read the state they were given; "" when it is something else, or nothing."""

@@ -155,18 +155,17 @@ def test_whoever_watches_follows_a_change_and_resumes_as_often_as_it_may(case: F
         with pytest.raises(FlinkJobFailedError, match=r"ended as CANCELED after it was resumed 1 times"):
             run_to_end(case.operator(watch_until=2.0 * LIMIT_SECONDS, resume_budget=1), run_id="watch")
 
-    def well() -> bool:
-        rows = case.generations()
-        return bool(rows) and rows[-1][2] == "running"
+    def is_running(number: int) -> bool:
+        return bool(case.alive()) and case.generations()[-1][::2] == (number, "running")
 
     with ThreadPoolExecutor(1) as pool:
         watching = pool.submit(watch)
-        assert wait_until(lambda: bool(case.alive()) and well(), LIMIT_SECONDS)
+        assert wait_until(lambda: is_running(1), LIMIT_SECONDS)
         run_to_end(case.operator(FILTERED), run_id="change")
         case.sell(500)
         assert case.agrees()
-        for _ in range(2):
-            assert wait_until(well, LIMIT_SECONDS)
+        for number in (2, 3):
+            assert wait_until(lambda number=number: is_running(number), LIMIT_SECONDS)
             (job_id,) = case.alive()
             case.hook.cancel(job_id)
             assert wait_until(lambda job_id=job_id: job_id not in case.alive(), LIMIT_SECONDS)

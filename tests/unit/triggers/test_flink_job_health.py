@@ -54,11 +54,16 @@ class Cluster:
 
 
 @pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[HTTPServer]:
     with HTTPServer(host="127.0.0.1") as server:
         facts = {"conn_type": "flink", "host": "127.0.0.1", "port": server.port}
         monkeypatch.setenv("AIRFLOW_CONN_FLINK_DEFAULT", json.dumps(facts))
-        yield Cluster(server)
+        yield server
+
+
+@pytest.fixture
+def cluster(server: HTTPServer) -> Cluster:
+    return Cluster(server)
 
 
 def sense(**limits: Any) -> dict[str, Any]:
@@ -99,6 +104,29 @@ def test_a_job_that_is_over_is_none_of_the_name(cluster: Cluster) -> None:
     cluster.jobs = [{**JOB, "state": "CANCELED"}]
     with pytest.raises(FlinkJobNotReadyError, match="no job of this name runs"):
         sense()
+
+
+@pytest.mark.parametrize(("free", "told"), [(0, "no slot is free (2 in all)"), (1, "0 of 2 tasks run")])
+def test_a_watch_says_that_no_slot_is_free_when_the_tasks_wait_for_one(
+    server: HTTPServer, monkeypatch: pytest.MonkeyPatch, free: int, told: str
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_CASSANDRA_DEFAULT", json.dumps({"conn_type": "cassandra", "host": "127.0.0.1"}))
+    job = {"state": "RUNNING", "now": NOW, "vertices": [{"id": "v", "tasks": {"SCHEDULED": 2}}]}
+    overview = {"slots-total": 2, "slots-available": free}
+    for path, body in (("a2", job), ("a2/checkpoints", {"latest": {}}), ("a2/metrics", [])):
+        server.expect_request(f"/jobs/{path}").respond_with_json(body)
+    server.expect_request("/overview").respond_with_json(overview)
+    trigger = FlinkJobTrigger(
+        job="kpis", generation=1, job_id="a2", keyspace="k", poll_interval_seconds=0.01, limit_seconds=0.05
+    )
+
+    async def first() -> Any:
+        return (await anext(trigger.run())).payload
+
+    event = asyncio.run(first())
+    assert event["status"] == "unready"
+    assert told in event["message"]
+    assert ("no slot" in event["message"]) is (free == 0)
 
 
 @pytest.mark.parametrize(
