@@ -150,6 +150,7 @@ def test_the_former_script_goes_on_when_only_flink_finds_that_the_state_does_not
     assert case.agrees()
 
 
+@pytest.mark.long
 def test_whoever_watches_follows_a_change_and_resumes_as_often_as_it_may(case: FlinkJobCase) -> None:
     def watch() -> None:
         with pytest.raises(FlinkJobFailedError, match=r"ended as CANCELED after it was resumed 1 times"):
