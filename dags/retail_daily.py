@@ -140,6 +140,7 @@ with DAG(
         details=str(CONTRACTS / "transactions.odcs.yaml"),
         # the batch layer answers whatever the stream has missed, and its day is done
         on_drift="warn",
+        settle_seconds=120,
         outlets=[Asset(name="customer_kpis_drift", uri="tallyclerk://lake/reconciliation/customer_kpis")],
     )
 

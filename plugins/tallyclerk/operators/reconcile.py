@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 SPEED_TTL_SECONDS = 4 * 86_400
 """For how long the drain keeps a row of the speed layer after its newest write."""
+_LOOK_SECONDS = 2.0
 
 
 class ReconcileOperator(BaseOperator):
@@ -53,6 +56,7 @@ class ReconcileOperator(BaseOperator):
     :param keyspace: instead of the contract's. Templated.
     :param max_drift_rows, max_drift_ratio: of a day's customers, how many, and what share of them, may differ; None is no limit.
     :param on_drift: ``fail`` or ``warn`` where there are more.
+    :param settle_seconds: for how long a day that differs is compared again: the day's last sales may be on their way still.
     :param require_stream: treat ``not_streamed`` as drift.
     :param speed_ttl_seconds: of the speed layer's rows; a day that began longer ago has begun to expire. None: rows stay.
     :return: for each day its ``status`` (``agrees``, ``drift``, ``not_streamed``), counts by outcome, and the receipt.
@@ -66,7 +70,7 @@ class ReconcileOperator(BaseOperator):
         self, *, days: Sequence[str], contract: str, target: str | None = None, details: str | None = None,
         sales: str = "/data/processed/transactions", topic: str | None = None, keyspace: str | None = None,
         max_drift_rows: int | None = None, max_drift_ratio: float | None = 0.0, on_drift: str = "fail",
-        require_stream: bool = False, speed_ttl_seconds: float | None = SPEED_TTL_SECONDS,
+        settle_seconds: float = 0.0, require_stream: bool = False, speed_ttl_seconds: float | None = SPEED_TTL_SECONDS,
         hdfs_conn_id: str = "hdfs_default", cassandra_conn_id: str = "cassandra_default",
         kafka_conn_id: str = "kafka_default", **kwargs: Any,
     ) -> None:  # fmt: skip
@@ -74,6 +78,7 @@ class ReconcileOperator(BaseOperator):
         self.days, self.contract, self.target, self.details = days, contract, target, details
         self.sales, self.topic, self.keyspace = sales, topic, keyspace
         self.max_drift_rows, self.max_drift_ratio, self.on_drift = max_drift_rows, max_drift_ratio, on_drift
+        self.settle_seconds = settle_seconds
         self.require_stream, self.speed_ttl_seconds = require_stream, speed_ttl_seconds
         self.hdfs_conn_id, self.cassandra_conn_id, self.kafka_conn_id = hdfs_conn_id, cassandra_conn_id, kafka_conn_id
 
@@ -97,7 +102,6 @@ class ReconcileOperator(BaseOperator):
         """Each day's two answers."""
         from tallyclerk.contracts.projections import cassandra_mapping
         from tallyclerk.hooks.cassandra_cluster import CassandraClusterHook
-        from tallyclerk.operators.kpi_drift import KpiDrift
         from tallyclerk.serving.kpi_view import BATCH_TABLE, SPEED_TABLE, KpiView
 
         keyspace = self.keyspace or cassandra_mapping(contract).keyspace
@@ -105,13 +109,20 @@ class ReconcileOperator(BaseOperator):
             view = KpiView(cassandra.session, keyspace, backoff=cassandra.backoff, address=cassandra.address)
             for window in windows:
                 generation = self._generation(view, contract, window)
-                drift = KpiDrift.between(window.day, view.layer("batch", window.day), view.layer("speed", window.day))
+                drift = self._settled(partial(_compare, view, window))
                 address = f"cassandra://{cassandra.address}/{keyspace}"
                 sources = (
                     {"uri": f"{address}/{BATCH_TABLE}", "generation": generation, "records": len(drift.batch)},
                     {"uri": f"{address}/{SPEED_TABLE}", "records": len(drift.speed)},
                 )
                 yield _Compared(window, drift, sources)
+
+    def _settled(self, compare: Callable[[], KpiDrift]) -> KpiDrift:
+        """The comparison once it finds nothing, or when the stream has had its time to catch up."""
+        deadline = time.monotonic() + self.settle_seconds
+        while (drift := compare()).rows and drift.speed and time.monotonic() < deadline:
+            time.sleep(_LOOK_SECONDS)
+        return drift
 
     def _generation(self, view: KpiView, contract: Contract, window: Window) -> int:
         closed = view.closed(window.day, window.day).get(window.day)
@@ -233,6 +244,12 @@ class _Compared:
     window: Window
     drift: KpiDrift
     sources: tuple[dict[str, Any], ...]
+
+
+def _compare(view: KpiView, window: Window) -> KpiDrift:
+    from tallyclerk.operators.kpi_drift import KpiDrift
+
+    return KpiDrift.between(window.day, view.layer("batch", window.day), view.layer("speed", window.day))
 
 
 def _sentence(facts: dict[str, Any]) -> str:

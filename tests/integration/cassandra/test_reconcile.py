@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -273,6 +274,19 @@ def test_the_task_fails_only_when_more_customers_drift_than_may(reconciled: Reco
         with pytest.raises(DriftError, match="6 of 8 customers agree"):
             reconciled.found(details=None, **limits)
     assert len(reconciled.recorded()) == 2
+
+
+def test_the_days_last_sales_are_waited_for_when_the_stream_is_a_little_behind(reconciled: Reconciled) -> None:
+    sales = reconciled.sales(20)
+    reconciled.batch(sales)
+    reconciled.stream(sales, counted=sales[:-2])
+    assert reconciled.found()["status"] == "drift"
+    behind = threading.Timer(5, lambda: reconciled.layers.stream(reconciled.day, kpis(sales)))
+    behind.start()
+    try:
+        assert reconciled.found(settle_seconds=120)["status"] == "agrees"
+    finally:
+        behind.join()
 
 
 def test_a_day_is_not_streamed_when_the_speed_layer_has_nothing_of_it(reconciled: Reconciled) -> None:
