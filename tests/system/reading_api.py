@@ -11,7 +11,12 @@ _PAGE = 100
 
 
 class ReadingApi(AirflowApi):
-    """The demo's session; every method here only reads."""
+    """The demo's session; but for :meth:`end`, every method here only reads."""
+
+    def end(self, dag_id: str, run_id: str) -> None:
+        """Pause the DAG and end its run, whose tasks are killed."""
+        self._call("PATCH", f"/api/v2/dags/{dag_id}", {"is_paused": True})
+        self._call("PATCH", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}", {"state": "failed"})
 
     def runs(self, dag_id: str) -> Iterator[dict[str, Any]]:
         """All runs, newest first."""

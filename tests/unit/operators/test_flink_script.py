@@ -66,7 +66,9 @@ def plan(
     }
 
 
-SUM = "GroupAggregate(groupBy=[customer_id], select=[customer_id, SUM(sales_value), SUM($f1) AS $f1, COUNT(*) AS EXPR$2])"
+SUM = (
+    "GroupAggregate(groupBy=[customer_id], select=[customer_id, SUM(sales_value), SUM($f1) AS $f1, COUNT(*) AS EXPR$2])"
+)
 
 
 @pytest.mark.parametrize(
