@@ -13,7 +13,7 @@ from stack.settings import LOOPBACK
 from tests.containers import Containers, containers
 from tests.listening import listeners
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 SERVICES = {
     "postgres": "POSTGRES",
@@ -32,7 +32,7 @@ CHEAP = ("postgres", "hdfs-namenode", "hdfs-datanode", "kafka")
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(CHEAP, id="cheap"), pytest.param(tuple(SERVICES), id="all", marks=pytest.mark.long)],
+    params=[pytest.param(CHEAP, id="cheap"), pytest.param(tuple(SERVICES), id="all")],
 )
 def names(request: pytest.FixtureRequest) -> tuple[str, ...]:
     return request.param

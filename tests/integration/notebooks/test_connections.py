@@ -12,7 +12,7 @@ import yaml
 from stack.processes import base_environment
 from stack.settings import ROOT, load_settings
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 NOTEBOOK = ROOT / "include" / "notebooks" / "connections.ipynb"
 
