@@ -74,7 +74,8 @@ def run_dag(api: AirflowApi, dag_id: str, day: str | None = None, *, until: str 
     api.unpause(dag_id)
     run_id = _scheduled(api, dag_id, day) if day else None
     if run_id is None:
-        run_id = api.trigger(dag_id, {"date": day} if day else {})
+        # a stream's run is of the day in which it begins, and needs no date
+        run_id = api.trigger(dag_id, {"date": day} if day and not until else {})
         print(f"triggered {dag_id}: {run_id}", flush=True)
     elif api.run_state(dag_id, run_id) == "success":
         print(f"{dag_id}: {run_id} has succeeded already; run it again with ./airflow dags trigger {dag_id}")
@@ -94,7 +95,8 @@ def _scheduled(api: AirflowApi, dag_id: str, day: str) -> str | None:
         return found is not None
 
     # with SHOP_TODAY set, the shop's yesterday may be a day that the scheduler is not at
-    is_due = day == str(datetime.now(UTC).date() - timedelta(days=1))
+    today = datetime.now(UTC).date()
+    is_due = day in (str(today), str(today - timedelta(days=1)))
     processes.wait_until(is_there, _SCHEDULED_LIMIT_SECONDS if is_due else 0, poll_seconds=1)
     return None if found and api.run_state(dag_id, found) == "failed" else found
 
@@ -113,8 +115,8 @@ def _follow(api: AirflowApi, dag_id: str, run_id: str, until: str | None) -> str
             if seen.get(task) != task_state and task_state not in ("waiting", "scheduled", "queued"):
                 print(f"  {time.monotonic() - began:5.0f} s  {task:<32} {task_state}", flush=True)
                 seen[task] = task_state
-        if until and seen.get(until) == "success" and state == "running":
-            state = "success"
+        if until and state == "running" and seen.get(until) in ("success", "failed", "upstream_failed"):
+            state = "success" if seen[until] == "success" else "failed"
         return state in ("success", "failed")
 
     if not processes.wait_until(is_over, _RUN_LIMIT_SECONDS, poll_seconds=1):
