@@ -86,7 +86,7 @@ class FlinkGenerations:
 
     def _carry_out(self, claim: Generation) -> Outcome:
         """Stop the former generation if it runs, then submit this one. Every step may be repeated."""
-        former = next((each for each in self.table.history() if each.number == claim.former), None)
+        former = self.table.generation(claim.former)
         if former is not None and former.is_live:
             former = self._stopped(former)
         if claim.start is None:
@@ -121,7 +121,7 @@ class FlinkGenerations:
         if isinstance(error, StateDoesNotFitError) and self.on_incompatible == "start_fresh" and claim.start:
             self.log.warning("%s: the changed script starts without the former's state: %s", self.job, reason)
             return self._submit(self._claim("changed", _script_of(claim), start=""))
-        former = next((each for each in self.table.history() if each.number == claim.former), None)
+        former = self.table.generation(claim.former)
         if former is None or former.digest == claim.digest:
             raise error
         self.log.warning("%s: refused, the former script goes on: %s", self.job, reason)
@@ -142,7 +142,9 @@ class FlinkGenerations:
         return self.table.change(row, status=STOPPED, savepoint=path or newest_visible(row.newest_state))
 
     def _again(self, row: Generation) -> Generation:
-        return next(each for each in self.table.history() if each.number == row.number)
+        found = self.table.generation(row.number)
+        assert found is not None
+        return found
 
     def _cancel_strays(self, claim: Generation) -> None:
         """A submission that was on its way when its task was killed, and came after it had been given up."""

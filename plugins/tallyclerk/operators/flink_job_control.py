@@ -155,7 +155,8 @@ class FlinkJobControl(FlinkGenerations):
         return ""
 
     def _digest_of(self, number: int) -> str:
-        return next((each.digest for each in self.table.history() if each.number == number), "")
+        found = self.table.generation(number)
+        return found.digest if found else ""
 
     def _kept(self, current: Generation) -> Outcome:
         """It is what should run: nothing to do when it does, else it goes on from its newest state."""

@@ -135,17 +135,20 @@ class FlinkSqlJobOperator(BaseOperator):
         :param until: the end of the watch that has fired, "" for the one that waited until the job is well.
         :param ends: the end of the watch to come, "" for none.
         """
+        from tallyclerk.operators.flink_generations import Outcome
+
         status, found = event["status"], event["message"]
         if status == "away":
             raise ServiceUnavailableError(service="Flink", address=self.flink_conn_id, cause=found)
         if status == "unready":
             raise FlinkJobNotReadyError(job=self._job, found=found, limit_seconds=self.limit_seconds)
         with self._control(context) as control:
-            row = next(each for each in control.table.history() if each.number == generation)
+            row = control.table.generation(generation)
+            assert row is not None
             if status == "healthy" and refusal:
                 goes_on = f"The former one goes on from its savepoint, as generation {generation}."
                 raise StateDoesNotFitError(job=self._job, reason=refusal, goes_on=goes_on)
-            outcome = _outcome(row, did)
+            outcome = Outcome(row, did)
             if status == "over" or (status == "healthy" and not ends):
                 self.log.info("%s", found)
                 return self._told(outcome, resumed)
@@ -252,9 +255,3 @@ class FlinkSqlJobOperator(BaseOperator):
                 "org.apache.flink:flink-sql-gateway, of the cluster's version)."
             )
         return found[-1]
-
-
-def _outcome(row: Any, did: str) -> Outcome:
-    from tallyclerk.operators.flink_generations import Outcome
-
-    return Outcome(row, did)

@@ -18,13 +18,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from tallyclerk.exceptions import CassandraRefusedError
-from tallyclerk.sinks.cassandra_client import Backoff, retrying
+from tallyclerk.sinks.cassandra_client import Backoff
+from tallyclerk.sinks.cassandra_statements import Statements
 from tallyclerk.sinks.cassandra_table import quoted
-from tallyclerk.sinks.closed_days import ClosedDay, ClosedDays
+from tallyclerk.sinks.closed_days import ClosedDay, ClosedDays, within
 
 if TYPE_CHECKING:
     from cassandra.cluster import Session
-    from cassandra.query import PreparedStatement
 
 Layer = Literal["batch", "speed"]
 Result = TypeVar("Result")
@@ -70,19 +70,16 @@ class KpiView:
         backoff: Backoff | None = None,
         address: str = "cassandra",
     ) -> None:
-        self._session, self._keyspace, self._address = session, keyspace, address
-        self._backoff = backoff or Backoff(limit_seconds=10)
+        self._keyspace, backoff = keyspace, backoff or Backoff(limit_seconds=10)
         self._closed_days = ClosedDays(
-            session, keyspace=keyspace, dataset=BATCH_TABLE, backoff=self._backoff, address=address
+            session, keyspace=keyspace, dataset=BATCH_TABLE, backoff=backoff, address=address
         )
-        self._statements: dict[str, PreparedStatement] = {}
+        self._statements = Statements(session, backoff=backoff, address=address)
 
     def customer(self, customer_id: str, since: date | None = None, until: date | None = None) -> list[KpiRow]:
         """A customer's days from ``since`` to ``until``, both included, the newest first; None is no bound."""
         closed = self.closed(since, until)
-        bounds = [(f"date {sign} ?", day) for sign, day in ((">=", since), ("<=", until)) if day is not None]
-        where = " AND ".join(["customer_id = ?", *(term for term, _ in bounds)])
-        values = (customer_id, *(day for _, day in bounds))
+        where, values = within(customer_id, since, until, key="customer_id")
         rows = [row for row in self._rows("batch", where, values, closed) if row.date in closed] if closed else []
         rows += [row for row in self._rows("speed", where, values, {}) if row.date not in closed]
         return sorted(rows, key=lambda row: row.date, reverse=True)
@@ -113,15 +110,7 @@ class KpiView:
 
     def _read(self, cql: str, values: Sequence[Any]) -> list[Any]:
         """All pages. An index that is still being built fails a read for a while, as a node that is away does."""
-
-        def call() -> list[Any]:
-            if cql not in self._statements:
-                statement = self._session.prepare(cql)
-                statement.is_idempotent = True
-                self._statements[cql] = statement
-            return list(self._session.execute(self._statements[cql], values))
-
-        return retrying(call, backoff=self._backoff, address=self._address, what="read KPIs")
+        return self._statements.run(cql, values, what="read KPIs")
 
 
 def if_made(read: Callable[[], Result]) -> Result | None:

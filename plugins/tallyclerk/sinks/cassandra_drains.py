@@ -11,15 +11,16 @@ position.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from tallyclerk.core.receipt import Receipt
 from tallyclerk.exceptions import ConcurrentLoadError, TerminalError
-from tallyclerk.sinks.cassandra_client import Backoff, retrying
+from tallyclerk.sinks.cassandra_client import Backoff
+from tallyclerk.sinks.cassandra_statements import Statements
 from tallyclerk.sinks.cassandra_table import quoted
 
 if TYPE_CHECKING:
@@ -65,8 +66,8 @@ class DrainsTable:
     """:param dataset: the contract's name. :param target: name of the Cassandra table without its keyspace."""
 
     def __init__(self, session: Session, *, keyspace: str, dataset: str, target: str, backoff: Backoff, address: str):
-        self._session, self._key = session, (dataset, target)
-        self._backoff, self._address = backoff, address
+        self._key = (dataset, target)
+        self._statements = Statements(session, backoff=backoff, address=address)
         self._name = f"{quoted(keyspace)}.{DRAINS_TABLE}"
         self.drain = f"{dataset} into {keyspace}.{target}"
 
@@ -80,11 +81,11 @@ class DrainsTable:
 
     def read(self) -> DrainPosition | None:
         """Where the drain stands; None when it never began."""
-        rows = self._execute(
+        rows = self._statements.run_serially(
             f"SELECT {_COLUMNS} FROM {self._name} WHERE dataset = ? AND target = ?",  # noqa: S608
             self._key,
             what="read the drain's position",
-            serial_read=True,
+            is_read=True,
         )
         if not rows:
             return None
@@ -129,7 +130,7 @@ class DrainsTable:
             position = held
 
     def _write(self, position: DrainPosition, *, after: DrainPosition | None) -> bool:
-        """False when the row is not at the revision ``after``."""
+        """False when the row is not at the revision ``after``: a repeated one does not apply, and ``attempt`` tells who wrote it."""
         values = (
             position.topic, position.topic_id, position.generation, dict(position.offsets),
             position.receipt.as_json() if position.receipt else None, datetime.now(UTC), position.revision,
@@ -137,22 +138,9 @@ class DrainsTable:
         )  # fmt: skip
         if after is None:
             cql = f"INSERT INTO {self._name} (dataset, target, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) IF NOT EXISTS"  # noqa: S608
-            return self._execute(cql, (*self._key, *values), what="begin a drain")[0].applied
+            return self._statements.run_serially(cql, (*self._key, *values), what="begin a drain")[0].applied
         settings = ", ".join(f"{name} = ?" for name in _COLUMNS.split(", "))
         cql = f"UPDATE {self._name} SET {settings} WHERE dataset = ? AND target = ? IF revision = ?"  # noqa: S608
-        return self._execute(cql, (*values, *self._key, after.revision), what="move the drain's position")[0].applied
-
-    def _execute(self, cql: str, values: Sequence[Any], *, what: str, serial_read: bool = False) -> list[Any]:
-        from cassandra import ConsistencyLevel
-
-        def call() -> list[Any]:
-            statement = self._session.prepare(cql).bind(values)
-            statement.is_idempotent = (
-                True  # a repeated one does not apply, and whoever wrote the row is told by its attempt
-            )
-            statement.serial_consistency_level = ConsistencyLevel.SERIAL
-            if serial_read:
-                statement.consistency_level = ConsistencyLevel.SERIAL
-            return list(self._session.execute(statement))
-
-        return retrying(call, backoff=self._backoff, address=self._address, what=what)
+        return self._statements.run_serially(
+            cql, (*values, *self._key, after.revision), what="move the drain's position"
+        )[0].applied

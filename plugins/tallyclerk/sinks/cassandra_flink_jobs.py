@@ -20,12 +20,12 @@ claims the generation and the other one finds it claimed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from tallyclerk.sinks.cassandra_client import Backoff, retrying
+from tallyclerk.sinks.cassandra_statements import Statements
 from tallyclerk.sinks.cassandra_table import DEFAULT_REPLICATION, create_keyspace_cql, quoted
 
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ class FlinkJobsTable:
     def __init__(self, session: Session, *, keyspace: str, job: str, backoff: Backoff, address: str) -> None:
         self._session, self._keyspace, self.job = session, keyspace, job
         self._backoff, self._address = backoff, address
+        self._statements = Statements(session, backoff=backoff, address=address)
         self._name = f"{quoted(keyspace)}.{FLINK_JOBS_TABLE}"
 
     def create(self) -> None:
@@ -107,7 +108,7 @@ class FlinkJobsTable:
 
     def history(self, *, limit: int = 100) -> list[Generation]:
         """The newest generations, newest first."""
-        rows = self._execute(
+        rows = self._statements.run_serially(
             f"SELECT {', '.join(_COLUMNS)} FROM {self._name} WHERE job = ? LIMIT {limit}",  # noqa: S608
             (self.job,),
             what="read the Flink job's generations",
@@ -115,13 +116,23 @@ class FlinkJobsTable:
         )
         return [_generation(row) for row in rows]
 
+    def generation(self, number: int) -> Generation | None:
+        """The one of that number; None when there is none."""
+        rows = self._statements.run_serially(
+            f"SELECT {', '.join(_COLUMNS)} FROM {self._name} WHERE job = ? AND number = ?",  # noqa: S608
+            (self.job, number),
+            what="read a Flink job's generation",
+            is_read=True,
+        )
+        return _generation(rows[0]) if rows else None
+
     def claim(self, generation: Generation) -> Generation:
         """Write a generation if nobody has that number.
 
         :return: what stands there now: the same, or what somebody else has claimed.
         """
         claimed = replace(generation, changed_at=_now())
-        row = self._execute(
+        row = self._statements.run_serially(
             f"INSERT INTO {self._name} (job, {', '.join(_COLUMNS)}) VALUES (?{', ?' * len(_COLUMNS)}) IF NOT EXISTS",  # noqa: S608
             (self.job, *(getattr(claimed, name) for name in _COLUMNS)),
             what="claim a Flink job's generation",
@@ -133,7 +144,7 @@ class FlinkJobsTable:
         if "status" in facts:
             facts["changed_at"] = _now()
         assignments = ", ".join(f"{name} = ?" for name in facts)
-        self._execute(
+        self._statements.run_serially(
             f"UPDATE {self._name} SET {assignments} WHERE job = ? AND number = ? IF EXISTS",  # noqa: S608
             (*facts.values(), self.job, generation.number),
             what="write a Flink job's state",
@@ -142,7 +153,7 @@ class FlinkJobsTable:
 
     def note_checkpoint(self, number: int, checkpoint_number: int, path: str) -> None:
         """Keep a completed checkpoint, unless a newer one is kept already."""
-        self._execute(
+        self._statements.run_serially(
             f"UPDATE {self._name} SET checkpoint = ?, checkpoint_number = ? WHERE job = ? AND number = ? "  # noqa: S608
             "IF checkpoint_number < ?",
             (path, checkpoint_number, self.job, number, checkpoint_number),
@@ -151,24 +162,11 @@ class FlinkJobsTable:
 
     def note_running(self, number: int) -> None:
         """It was seen well."""
-        self._execute(
+        self._statements.run_serially(
             f"UPDATE {self._name} SET status = ? WHERE job = ? AND number = ? IF status = ?",  # noqa: S608
             (RUNNING, self.job, number, SUBMITTED),
             what="write a Flink job's state",
         )
-
-    def _execute(self, cql: str, values: Sequence[Any], *, what: str, is_read: bool = False) -> list[Any]:
-        from cassandra import ConsistencyLevel
-
-        def call() -> list[Any]:
-            statement = self._session.prepare(cql).bind(values)
-            statement.is_idempotent = True  # repeated, they state the same facts
-            statement.serial_consistency_level = ConsistencyLevel.SERIAL
-            if is_read:
-                statement.consistency_level = ConsistencyLevel.SERIAL
-            return list(self._session.execute(statement))
-
-        return retrying(call, backoff=self._backoff, address=self._address, what=what)
 
 
 def _generation(row: Any) -> Generation:

@@ -19,12 +19,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tallyclerk.core.receipt import Receipt, load_name
 from tallyclerk.core.window import ONE_DAY, Window
 from tallyclerk.exceptions import ConcurrentLoadError, TerminalError
-from tallyclerk.sinks.cassandra_client import Backoff, retrying
+from tallyclerk.sinks.cassandra_client import Backoff
+from tallyclerk.sinks.cassandra_statements import Statements
 from tallyclerk.sinks.cassandra_table import quoted
 
 if TYPE_CHECKING:
@@ -76,9 +77,8 @@ class LoadsTable:
     """:param dataset: the contract's name. :param target: name of the Cassandra table without its keyspace."""
 
     def __init__(self, session: Session, *, keyspace: str, dataset: str, target: str, backoff: Backoff, address: str):
-        self._session, self._keyspace = session, keyspace
-        self._key = (dataset, target)
-        self._backoff, self._address = backoff, address
+        self._keyspace, self._key = keyspace, (dataset, target)
+        self._statements = Statements(session, backoff=backoff, address=address)
         self._name = f"{quoted(keyspace)}.{LOADS_TABLE}"
 
     @property
@@ -96,11 +96,11 @@ class LoadsTable:
 
     def history(self, window: Window) -> list[Load]:
         """All generations, newest first."""
-        rows = self._execute(
+        rows = self._statements.run_serially(
             f'SELECT {_COLUMNS} FROM {self._name} WHERE dataset = ? AND target = ? AND "window" = ?',  # noqa: S608
             (*self._key, window.key),
             what="read loads",
-            serial_read=True,
+            is_read=True,
         )
         return [
             Load(
@@ -137,7 +137,7 @@ class LoadsTable:
             raise ConcurrentLoadError(
                 load=receipt.load, cause=f"generation {newest} was begun before {generation} was finished"
             )
-        self._execute(
+        self._statements.run_serially(
             f"UPDATE {self._name} SET finished_at = ?, rows = ?, receipt = ? "  # noqa: S608
             'WHERE dataset = ? AND target = ? AND "window" = ? AND generation = ? IF EXISTS',
             (datetime.now(UTC), receipt.ledger.written, receipt.as_json(), *self._key, window.key, generation),
@@ -163,7 +163,7 @@ class LoadsTable:
     def _claim(self, window: Window, lake: LakeVersion, generation: int) -> bool:
         """False when another lake version holds this generation."""
         write_timestamp(window, generation)
-        row = self._execute(
+        row = self._statements.run_serially(
             f'INSERT INTO {self._name} (dataset, target, "window", generation, table_id, version, location, '  # noqa: S608
             "fingerprint, started_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) IF NOT EXISTS",
             (*self._key, window.key, generation, lake.table_id, lake.version, lake.location, lake.fingerprint,
@@ -171,19 +171,6 @@ class LoadsTable:
             what="claim generation",
         )[0]  # fmt: skip
         return row.applied or (row.table_id == lake.table_id and row.version == lake.version)
-
-    def _execute(self, cql: str, values: Sequence[Any], *, what: str, serial_read: bool = False) -> list[Any]:
-        from cassandra import ConsistencyLevel
-
-        def call() -> list[Any]:
-            statement = self._session.prepare(cql).bind(values)
-            statement.is_idempotent = True  # claims and signatures may be repeated: they state the same facts
-            statement.serial_consistency_level = ConsistencyLevel.SERIAL
-            if serial_read:
-                statement.consistency_level = ConsistencyLevel.SERIAL
-            return list(self._session.execute(statement))
-
-        return retrying(call, backoff=self._backoff, address=self._address, what=what)
 
 
 def possibly_present(older: Sequence[Load]) -> list[Load]:

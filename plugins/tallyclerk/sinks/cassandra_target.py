@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tallyclerk.sinks.cassandra_batches import BatchGrouping, Grouping, replica_sets
 from tallyclerk.sinks.cassandra_client import Backoff, BoundedWriter, retrying
+from tallyclerk.sinks.cassandra_statements import Statements
 from tallyclerk.sinks.cassandra_table import (
     DEFAULT_REPLICATION,
     TargetTable,
@@ -30,7 +31,7 @@ class CassandraTarget:
 
     def __init__(self, session: Session, table: TargetTable, *, backoff: Backoff, address: str = "cassandra") -> None:
         self.session, self.table, self.backoff, self.address = session, table, backoff, address
-        self._statements: dict[str, PreparedStatement] = {}
+        self._statements = Statements(session, backoff=backoff, address=address)
 
     @property
     def location(self) -> str:
@@ -56,11 +57,7 @@ class CassandraTarget:
 
     def prepared(self, cql: str) -> PreparedStatement:
         """An idempotent statement, prepared once."""
-        if cql not in self._statements:
-            prepared = self.retrying(lambda: self.session.prepare(cql), "prepare")
-            prepared.is_idempotent = True
-            self._statements[cql] = prepared
-        return self._statements[cql]
+        return self._statements.prepared(cql)
 
     def grouping(self, kind: BatchGrouping, names: Sequence[str]) -> Grouping:
         """How rows of the columns ``names`` share batches."""

@@ -8,20 +8,19 @@ whatever order they come, and repeating one changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tallyclerk.core.window import Window
 from tallyclerk.sinks.cassandra_client import Backoff, retrying
 from tallyclerk.sinks.cassandra_loads import write_timestamp
+from tallyclerk.sinks.cassandra_statements import Statements
 from tallyclerk.sinks.cassandra_table import quoted
 
 if TYPE_CHECKING:
     from cassandra.cluster import Session
-    from cassandra.query import PreparedStatement
 
 CLOSED_TABLE = "closed_days"
 
@@ -42,7 +41,7 @@ class ClosedDays:
         self._session, self._dataset = session, dataset
         self._backoff, self._address = backoff, address
         self._name = f"{quoted(keyspace)}.{CLOSED_TABLE}"
-        self._statements: dict[str, PreparedStatement] = {}
+        self._statements = Statements(session, backoff=backoff, address=address)
 
     def create(self) -> None:
         """Make the table where it is missing; its keyspace is there."""
@@ -54,11 +53,10 @@ class ClosedDays:
 
     def between(self, since: date | None = None, until: date | None = None) -> dict[date, ClosedDay]:
         """The closed days from ``since`` to ``until``, both included; None is no bound."""
-        bounds = [(f"date {sign} ?", day) for sign, day in ((">=", since), ("<=", until)) if day is not None]
-        where = " AND ".join(["dataset = ?", *(term for term, _ in bounds)])
-        rows = self._execute(
+        where, values = within(self._dataset, since, until, key="dataset")
+        rows = self._statements.run(
             f"SELECT date, generation, closed_at FROM {self._name} WHERE {where}",  # noqa: S608
-            (self._dataset, *(day for _, day in bounds)),
+            values,
             what="read closed days",
         )
         found = [ClosedDay(row.date.date(), row.generation, row.closed_at.replace(tzinfo=UTC)) for row in rows]
@@ -73,19 +71,15 @@ class ClosedDays:
         if held is not None and held.generation >= generation:
             return held, False
         day = ClosedDay(window.day, generation, datetime.now(UTC))
-        self._execute(
+        self._statements.run(
             f"INSERT INTO {self._name} (dataset, date, generation, closed_at) VALUES (?, ?, ?, ?) USING TIMESTAMP ?",  # noqa: S608
             (self._dataset, day.date, generation, day.closed_at, write_timestamp(window, generation)),
             what="close a day",
         )
         return day, True
 
-    def _execute(self, cql: str, values: Sequence[Any], *, what: str) -> list[Any]:
-        def call() -> list[Any]:
-            if cql not in self._statements:
-                statement = self._session.prepare(cql)
-                statement.is_idempotent = True
-                self._statements[cql] = statement
-            return list(self._session.execute(self._statements[cql], values))
 
-        return retrying(call, backoff=self._backoff, address=self._address, what=what)
+def within(value: str, since: date | None, until: date | None, *, key: str) -> tuple[str, tuple[str | date, ...]]:
+    """The condition of one partition's rows from ``since`` to ``until``, both included, and what is bound to it; None is no bound."""
+    bounds = [(f"date {sign} ?", day) for sign, day in ((">=", since), ("<=", until)) if day is not None]
+    return " AND ".join([f"{key} = ?", *(term for term, _ in bounds)]), (value, *(day for _, day in bounds))
