@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseHook
 
 from tallyclerk.exceptions import SpecError
+from tallyclerk.hooks.connections import refuse_unknown_extras
 from tallyclerk.sinks.cassandra_client import Backoff, retrying
 
 if TYPE_CHECKING:
@@ -58,12 +59,7 @@ class CassandraClusterHook(BaseHook):
         connection = self.get_connection(self.cassandra_conn_id)
         if not self._hosts_of(connection):
             raise SpecError(f"The connection {self.cassandra_conn_id!r} has no host; set a comma-separated list.")
-        unknown = sorted(set(connection.extra_dejson) - set(_EXTRA_KEYS))
-        if unknown:
-            raise SpecError(
-                f"The connection {self.cassandra_conn_id!r} has unknown extras: {', '.join(unknown)}. "
-                f"Known: {', '.join(_EXTRA_KEYS)}."
-            )
+        refuse_unknown_extras(connection, _EXTRA_KEYS)
         return connection
 
     @property

@@ -15,10 +15,10 @@ from tallyclerk.exceptions import (
     FlinkSqlError,
     FlinkStateLostError,
     ServiceUnavailableError,
-    SpecError,
     StateDoesNotFitError,
 )
-from tallyclerk.hooks.flink_reading import last_failure_of, pending_metrics
+from tallyclerk.hooks.connections import http_address
+from tallyclerk.hooks.flink_reading import last_failure_of
 from tallyclerk.hooks.flink_status import (
     DUPLICATE,
     STATE_MISFITS,
@@ -76,17 +76,7 @@ class FlinkHook(BaseHook):
     @cached_property
     def url(self) -> str:
         """:raises SpecError: the connection has no host, or an extra that is not known."""
-        connection = self.get_connection(self.flink_conn_id)
-        if not connection.host:
-            raise SpecError(f"The connection {self.flink_conn_id!r} has no host; set the JobManager's.")
-        if unknown := sorted(set(connection.extra_dejson) - set(_EXTRA_KEYS)):
-            raise SpecError(
-                f"The connection {self.flink_conn_id!r} has unknown extras: {', '.join(unknown)}. "
-                f"Known: {', '.join(_EXTRA_KEYS)}."
-            )
-        host = connection.host.rstrip("/")
-        address = host if "://" in host else f"{connection.schema or 'http'}://{host}"
-        return f"{address}:{connection.port}" if connection.port else address
+        return http_address(self.get_connection(self.flink_conn_id), _EXTRA_KEYS, whose="the JobManager's")
 
     def overview(self) -> dict[str, Any]:
         """TaskManagers, slots and jobs, by Flink's own names."""
@@ -177,19 +167,6 @@ class FlinkHook(BaseHook):
     def cancel(self, job_id: str) -> None:
         """End the job without a savepoint; its checkpoints stay. :meth:`status` tells when it is over."""
         self._call("PATCH", f"/jobs/{job_id}?mode=cancel")
-
-    def pending_records(self, job_id: str) -> int | None:
-        """Messages that are in the job's topics and that it has not read; None while Flink does not know.
-
-        Metrics are fetched when they are asked for: only a second answer, some seconds later, can be believed.
-        """
-        job = self._call("GET", f"/jobs/{job_id}")
-        found: list[float] = []
-        for vertex in (job or {}).get("vertices", []):
-            path = f"/jobs/{job_id}/vertices/{vertex['id']}/subtasks/metrics"
-            if names := pending_metrics(self._call("GET", path)):
-                found += [each["sum"] for each in self._call("GET", f"{path}?get={names}&agg=sum") or []]
-        return int(sum(found)) if found else None
 
     @cached_property
     def client_options(self) -> dict[str, Any]:

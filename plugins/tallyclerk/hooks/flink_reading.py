@@ -1,4 +1,4 @@
-"""The readings of a Flink job for triggers, asynchronously; as the hook's own."""
+"""The readings of a Flink job for triggers, asynchronously."""
 
 from __future__ import annotations
 
@@ -39,17 +39,20 @@ async def async_newest_job(client: httpx.AsyncClient, name: str) -> str | None:
 
 
 async def async_pending_records(client: httpx.AsyncClient, job_id: str) -> int | None:
-    """As :meth:`~tallyclerk.hooks.flink.FlinkHook.pending_records`."""
+    """Messages that are in the job's topics and that it has not read; None while Flink does not know.
+
+    Metrics are fetched when they are asked for: only a second answer, some seconds later, can be believed.
+    """
     job = await _get(client, f"/jobs/{job_id}")
     found: list[float] = []
     for vertex in (job or {}).get("vertices", []):
         path = f"/jobs/{job_id}/vertices/{vertex['id']}/subtasks/metrics"
-        if names := pending_metrics(await _get(client, path)):
+        if names := _pending_metrics(await _get(client, path)):
             found += [each["sum"] for each in await _get(client, f"{path}?get={names}&agg=sum") or []]
     return int(sum(found)) if found else None
 
 
-def pending_metrics(listed: Any) -> str:
+def _pending_metrics(listed: Any) -> str:
     """Names of the metrics that count unread messages, as a request names them."""
     return ",".join(each["id"] for each in listed or [] if each["id"].endswith(".pendingRecords"))
 

@@ -12,6 +12,7 @@ from urllib.parse import quote
 from airflow.sdk import BaseHook
 
 from tallyclerk.exceptions import ConnectorRefusedError, ServiceUnavailableError, SpecError
+from tallyclerk.hooks.connections import http_address
 
 if TYPE_CHECKING:
     import httpx
@@ -93,17 +94,7 @@ class KafkaConnectHook(BaseHook):
     @cached_property
     def url(self) -> str:
         """:raises SpecError: the connection has no host, or an extra that is not known."""
-        connection = self.get_connection(self.connect_conn_id)
-        if not connection.host:
-            raise SpecError(f"The connection {self.connect_conn_id!r} has no host; set a Connect worker's.")
-        if unknown := sorted(set(connection.extra_dejson) - set(_EXTRA_KEYS)):
-            raise SpecError(
-                f"The connection {self.connect_conn_id!r} has unknown extras: {', '.join(unknown)}. "
-                f"Known: {', '.join(_EXTRA_KEYS)}."
-            )
-        host = connection.host.rstrip("/")
-        address = host if "://" in host else f"{connection.schema or 'http'}://{host}"
-        return f"{address}:{connection.port}" if connection.port else address
+        return http_address(self.get_connection(self.connect_conn_id), _EXTRA_KEYS, whose="a Connect worker's")
 
     def validate(self, connector: str, config: Mapping[str, str]) -> Validation:
         """Ask the plugin; Debezium's also opens a connection to the database.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseHook
 
 from tallyclerk.exceptions import SpecError
+from tallyclerk.hooks.connections import refuse_unknown_extras
 
 if TYPE_CHECKING:
     from tallyclerk.sources.rest_client import RestClient, RetryBudget
@@ -74,11 +75,7 @@ class RestApiHook(BaseHook):
 
         connection = self.get_connection(self.http_conn_id)
         extra: dict[str, Any] = connection.extra_dejson
-        if unknown := sorted(set(extra) - set(_EXTRA_KEYS)):
-            raise SpecError(
-                f"The connection {self.http_conn_id!r} has unknown extras: {', '.join(unknown)}. "
-                f"Known: {', '.join(_EXTRA_KEYS)}."
-            )
+        refuse_unknown_extras(connection, _EXTRA_KEYS)
         return RestClient(
             base_url=self.base_url,
             key=connection.password or "",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from airflow.sdk import BaseHook
 
-from tallyclerk.exceptions import SpecError
+from tallyclerk.hooks.connections import http_address
 
 if TYPE_CHECKING:
     from confluent_kafka.schema_registry import SchemaRegistryClient
@@ -40,19 +40,9 @@ class SchemaRegistryHook(BaseHook):
         :raises SpecError: the connection has no host, or an extra that is not known.
         """
         connection = self.get_connection(self.registry_conn_id)
-        if not connection.host:
-            raise SpecError(f"The connection {self.registry_conn_id!r} has no host; set the registry's.")
-        extra = connection.extra_dejson
-        if unknown := sorted(set(extra) - set(_EXTRA_KEYS)):
-            raise SpecError(
-                f"The connection {self.registry_conn_id!r} has unknown extras: {', '.join(unknown)}. "
-                f"Known: {', '.join(_EXTRA_KEYS)}."
-            )
-        host = connection.host.rstrip("/")
-        address = host if "://" in host else f"{connection.schema or 'http'}://{host}"
-        port = f":{connection.port}" if connection.port else ""
-        path = str(extra.get("path", "")).strip("/")
-        return f"{address}{port}/{path}".rstrip("/")
+        address = http_address(connection, _EXTRA_KEYS, whose="the registry's")
+        path = str(connection.extra_dejson.get("path", "")).strip("/")
+        return f"{address}/{path}".rstrip("/")
 
     @cached_property
     def auth(self) -> tuple[str, str] | None:

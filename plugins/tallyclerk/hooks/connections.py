@@ -1,0 +1,33 @@
+"""What hooks read from a connection alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tallyclerk.exceptions import SpecError
+
+if TYPE_CHECKING:
+    from airflow.sdk import Connection
+
+
+def refuse_unknown_extras(connection: Connection, known: Sequence[str]) -> None:
+    """:raises SpecError: the extra has a key that is not known: a mistyped one would be without effect, in silence."""
+    if unknown := sorted(set(connection.extra_dejson) - set(known)):
+        raise SpecError(
+            f"The connection {connection.conn_id!r} has unknown extras: {', '.join(unknown)}. Known: {', '.join(known)}."
+        )
+
+
+def http_address(connection: Connection, known: Sequence[str], *, whose: str) -> str:
+    """``scheme://host:port`` of a service inside; ``http`` unless the connection says otherwise. It holds no secret.
+
+    :param known: keys of the extra. :param whose: host it is that is missing, for the message.
+    :raises SpecError: the connection has no host, or an extra that is not known.
+    """
+    if not connection.host:
+        raise SpecError(f"The connection {connection.conn_id!r} has no host; set {whose}.")
+    refuse_unknown_extras(connection, known)
+    host = connection.host.rstrip("/")
+    address = host if "://" in host else f"{connection.schema or 'http'}://{host}"
+    return f"{address}:{connection.port}" if connection.port else address
