@@ -27,9 +27,10 @@ _OPEN = (
     "util",
     "util.concurrent",
     "util.concurrent.atomic",
+    "util.concurrent.locks",
 )
 _MODULES = (
-    *(f"--add-opens=java.base/java.{package}=ALL-UNNAMED" for package in (*_OPEN, "util.concurrent.locks")),
+    *(f"--add-opens=java.base/java.{package}=ALL-UNNAMED" for package in _OPEN),
     "--add-opens=java.base/sun.nio.ch=ALL-UNNAMED",
     "--add-exports=java.rmi/sun.rmi.registry=ALL-UNNAMED",
     "--add-exports=java.security.jgss/sun.security.krb5=ALL-UNNAMED",

@@ -17,6 +17,7 @@ from tallyclerk.core.receipt import load_name
 from tallyclerk.core.window import Window
 from tallyclerk.exceptions import DriftError, NotSignedError, SpecError
 from tallyclerk.operators.metrics import tell
+from tallyclerk.transfers.kafka_to_cassandra import FOUR_DAYS_SECONDS
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from tallyclerk.serving.kpi_view import KpiView
     from tallyclerk.sinks.lake_table import LakeTable
 
-SPEED_TTL_SECONDS = 4 * 86_400
-"""For how long the drain keeps a row of the speed layer after its newest write."""
 _LOOK_SECONDS = 2.0
 
 
@@ -58,7 +57,7 @@ class ReconcileOperator(BaseOperator):
     :param on_drift: ``fail`` or ``warn`` where there are more.
     :param settle_seconds: for how long a day that differs is compared again: the day's last sales may be on their way still.
     :param require_stream: treat ``not_streamed`` as drift.
-    :param speed_ttl_seconds: of the speed layer's rows; a day that began longer ago has begun to expire. None: rows stay.
+    :param speed_ttl_seconds: of the speed layer's rows, the drain's ``ttl_seconds``; a day that began longer ago has begun to expire. None: rows stay.
     :return: for each day its ``status`` (``agrees``, ``drift``, ``not_streamed``), counts by outcome, and the receipt.
     :raises DriftError: there is more drift than allowed, after it was recorded.
     :raises NotSignedError: a day is not closed.
@@ -70,7 +69,7 @@ class ReconcileOperator(BaseOperator):
         self, *, days: Sequence[str], contract: str, target: str | None = None, details: str | None = None,
         sales: str = "/data/processed/transactions", topic: str | None = None, keyspace: str | None = None,
         max_drift_rows: int | None = None, max_drift_ratio: float | None = 0.0, on_drift: str = "fail",
-        settle_seconds: float = 0.0, require_stream: bool = False, speed_ttl_seconds: float | None = SPEED_TTL_SECONDS,
+        settle_seconds: float = 0.0, require_stream: bool = False, speed_ttl_seconds: float | None = FOUR_DAYS_SECONDS,
         hdfs_conn_id: str = "hdfs_default", cassandra_conn_id: str = "cassandra_default",
         kafka_conn_id: str = "kafka_default", **kwargs: Any,
     ) -> None:  # fmt: skip
