@@ -66,17 +66,17 @@ def run_ours(uri: str, port: int, keyspace: str, table: str, grouping: str, veri
     from tallyclerk.sinks.cassandra_upsert import CassandraUpsert, UpsertOptions
 
     options = UpsertOptions(batch_grouping=grouping, verify_limit_rows=2**62 if verify else 1)  # type: ignore[arg-type]
-    with _cluster(port) as cluster:
+    with cluster_at(port) as cluster:
         sink = CassandraUpsert(cluster.connect(), _target(keyspace, table), dataset="bench", options=options)
         window = Window.of_day(DAY)
-        return _costs(port, lambda: sink.load(LakeWindow(uri, window.day), window).ledger.written)
+        return costs_of(port, lambda: sink.load(LakeWindow(uri, window.day), window).ledger.written)
 
 
 def run_execute(uri: str, port: int, keyspace: str, table: str, limit: int) -> dict[str, Any]:
     """`session.execute` for each row, prepared."""
     from itertools import islice
 
-    with _cluster(port) as cluster:
+    with cluster_at(port) as cluster:
         session = cluster.connect()
         prepared = session.prepare(_target(keyspace, table).insert_cql)
 
@@ -87,20 +87,20 @@ def run_execute(uri: str, port: int, keyspace: str, table: str, limit: int) -> d
                 written += 1
             return written
 
-        return _costs(port, load)
+        return costs_of(port, load)
 
 
 def run_concurrent(uri: str, port: int, keyspace: str, table: str) -> dict[str, Any]:
     """`execute_concurrent_with_args`, 100 in flight, every result checked."""
     from cassandra.concurrent import execute_concurrent_with_args
 
-    with _cluster(port) as cluster:
+    with cluster_at(port) as cluster:
         session = cluster.connect()
         prepared = session.prepare(_target(keyspace, table).insert_cql)
         results = lambda: execute_concurrent_with_args(  # noqa: E731
             session, prepared, _python_rows(uri), concurrency=100, results_generator=True, raise_on_first_error=True
         )
-        return _costs(port, lambda: sum(1 for success, _ in results() if success))
+        return costs_of(port, lambda: sum(1 for success, _ in results() if success))
 
 
 def _python_rows(uri: str) -> Iterator[tuple[Any, ...]]:
@@ -122,7 +122,7 @@ def _target(keyspace: str, table: str) -> Any:
     return TargetTable(keyspace, table, columns, partition, clustering)
 
 
-def _cluster(port: int) -> Any:
+def cluster_at(port: int) -> Any:
     from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile
     from cassandra.policies import DCAwareRoundRobinPolicy, TokenAwarePolicy
 
@@ -131,7 +131,7 @@ def _cluster(port: int) -> Any:
     return Cluster(["127.0.0.1"], port=port, execution_profiles=profiles, protocol_version=5)
 
 
-def _costs(port: int, load: Callable[[], int]) -> dict[str, Any]:
+def costs_of(port: int, load: Callable[[], int]) -> dict[str, Any]:
     """Rows, and seconds of client CPU, server CPU and wall time of the load alone."""
     server = _server(port)
     before, server_before, began = _own_cpu(), _cpu_of(server), time.perf_counter()
@@ -202,7 +202,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that `finally` drops the keyspace
     make_lake(uri, options.rows)
     measured: dict[str, Measurement] = {}
-    with _cluster(options.port) as cluster:
+    with cluster_at(options.port) as cluster:
         session = cluster.connect()
         try:
             for number, (name, (table, function, arguments)) in enumerate(

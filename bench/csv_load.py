@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from typing import Any
 from uuid import uuid4
 
 from bench.measure import ROOT, measure
+from bench.spark_peer import submit
 
 LIMIT = "DuckDB → local Parquet (limit)"
 OURS = "CsvFiles → LakeTable"
@@ -104,11 +104,7 @@ def run_pandas(folder: str, web: str, path: str) -> dict[str, Any]:
 
 def run_spark(folder: str, uri: str) -> dict[str, Any]:
     """The tutorials' way: an application that guesses the types and overwrites a folder."""
-    from stack.services.spark import environment
-    from stack.settings import load_settings
-
-    script = Path(folder, "infer_schema.py")
-    script.write_text(
+    script = (
         "import sys\n"
         "from pyspark.sql import SparkSession\n"
         "spark = SparkSession.builder.getOrCreate()\n"
@@ -117,25 +113,7 @@ def run_spark(folder: str, uri: str) -> dict[str, Any]:
         "frame.write.mode('overwrite').parquet(sys.argv[2])\n"
         "spark.stop()\n"
     )
-    variables = environment(load_settings())
-    # not ours: neither Delta nor event logs
-    settings = Path(folder, "spark-conf")
-    settings.mkdir()
-    confs = ("spark.driver.host=127.0.0.1", "spark.driver.bindAddress=127.0.0.1", "spark.ui.enabled=false")
-    done = subprocess.run(
-        [
-            f"{variables['SPARK_HOME']}/bin/spark-submit",
-            *("--master", "local[2]"),
-            *(word for conf in confs for word in ("--conf", conf)),
-            *(str(script), str(_csv_file(folder)), uri),
-        ],
-        env={**os.environ, **variables, "SPARK_CONF_DIR": str(settings)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise RuntimeError(f"spark-submit failed: {done.stderr[-2000:]}")
+    submit(folder, script, str(_csv_file(folder)), uri)
     return {}
 
 

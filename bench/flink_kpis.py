@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -25,9 +24,10 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from bench import live_sales
-from bench.kafka_to_hdfs import _ends, _messages
+from bench.kafka_to_hdfs import ends_of, messages_of
 from bench.live_sales import ACCEPTED_DAYS, LiveSales
 from bench.measure import ROOT, measure
+from bench.spark_peer import kafka_jars, submit
 
 if TYPE_CHECKING:
     from stack.settings import Settings
@@ -46,7 +46,7 @@ def run_bare(bootstrap: str, topic: str, ends: dict[str, int]) -> dict[str, Any]
     seen: set[bytes] = set()
     sums: dict[tuple[int, str], list[int]] = {}
     events = 0
-    for message in _messages(bootstrap, topic, ends):
+    for message in messages_of(bootstrap, topic, ends):
         events += 1
         if (identity := message.key()) in seen:
             continue
@@ -72,64 +72,38 @@ def _average(cents: int, count: int) -> str:
 
 def run_spark(bootstrap: str, topic: str, kpi_topic: str) -> dict[str, Any]:
     """One application. Two partitions of state, one a core: the default of 200 costs several times as much."""
-    from stack import jars
-    from stack.services.spark import environment
-    from stack.settings import load_settings
-
-    settings = load_settings()
-    jars.prefetch(settings, ["spark-kafka"])
-    variables = environment(settings)
+    script = (
+        "import sys\n"
+        "from pyspark.sql import SparkSession\n"
+        "from pyspark.sql.functions import col, count, expr, from_json, round, struct, sum, to_json\n"
+        "bootstrap, topic, target, checkpoint = sys.argv[1:]\n"
+        "spark = SparkSession.builder.config('spark.sql.session.timeZone', 'UTC').getOrCreate()\n"
+        "schema = 'transaction_id string, household_id string, sales_value decimal(12,2), transaction_timestamp string'\n"
+        "sales = (spark.readStream.format('kafka').option('kafka.bootstrap.servers', bootstrap)\n"
+        "    .option('kafka.isolation.level', 'read_committed').option('subscribe', topic)\n"
+        "    .option('startingOffsets', 'earliest').load()\n"
+        "    .select(from_json(col('value').cast('string'), schema).alias('sale')).select('sale.*')\n"
+        "    .where('sales_value > 0').dropDuplicates(['transaction_id']))\n"
+        "kpis = (sales.groupBy(col('household_id').alias('customer_id'), expr('left(transaction_timestamp, 10)').alias('date'))\n"
+        "    .agg(sum('sales_value').cast('decimal(18,2)').alias('total'), count('*').alias('transaction_count'))\n"
+        "    .select('customer_id', 'date', col('total').cast('string').alias('total_amount'), 'transaction_count',\n"
+        "        round(col('total') / col('transaction_count').cast('decimal(10,0)'), 2).cast('decimal(18,2)').cast('string')\n"
+        "            .alias('avg_transaction_value')))\n"
+        "(kpis.select(to_json(struct('customer_id', 'date')).alias('key'), to_json(struct('*')).alias('value'))\n"
+        "    .writeStream.format('kafka').option('kafka.bootstrap.servers', bootstrap).option('topic', target)\n"
+        "    .option('checkpointLocation', checkpoint).outputMode('update')\n"
+        "    .trigger(availableNow=True).start().awaitTermination())\n"
+        "spark.stop()\n"
+    )
+    settings = {
+        **kafka_jars(),
+        "spark.driver.memory": "2g",
+        "spark.sql.shuffle.partitions": "2",
+        # a sum behind a deduplication without a watermark is right in update mode, though Spark will not say so
+        "spark.sql.streaming.statefulOperator.checkCorrectness.enabled": "false",
+    }
     with tempfile.TemporaryDirectory() as folder:
-        script = Path(folder, "available_now.py")
-        script.write_text(
-            "import sys\n"
-            "from pyspark.sql import SparkSession\n"
-            "from pyspark.sql.functions import col, count, expr, from_json, round, struct, sum, to_json\n"
-            "bootstrap, topic, target, checkpoint = sys.argv[1:]\n"
-            "spark = SparkSession.builder.config('spark.sql.session.timeZone', 'UTC').getOrCreate()\n"
-            "schema = 'transaction_id string, household_id string, sales_value decimal(12,2), transaction_timestamp string'\n"
-            "sales = (spark.readStream.format('kafka').option('kafka.bootstrap.servers', bootstrap)\n"
-            "    .option('kafka.isolation.level', 'read_committed').option('subscribe', topic)\n"
-            "    .option('startingOffsets', 'earliest').load()\n"
-            "    .select(from_json(col('value').cast('string'), schema).alias('sale')).select('sale.*')\n"
-            "    .where('sales_value > 0').dropDuplicates(['transaction_id']))\n"
-            "kpis = (sales.groupBy(col('household_id').alias('customer_id'), expr('left(transaction_timestamp, 10)').alias('date'))\n"
-            "    .agg(sum('sales_value').cast('decimal(18,2)').alias('total'), count('*').alias('transaction_count'))\n"
-            "    .select('customer_id', 'date', col('total').cast('string').alias('total_amount'), 'transaction_count',\n"
-            "        round(col('total') / col('transaction_count').cast('decimal(10,0)'), 2).cast('decimal(18,2)').cast('string')\n"
-            "            .alias('avg_transaction_value')))\n"
-            "(kpis.select(to_json(struct('customer_id', 'date')).alias('key'), to_json(struct('*')).alias('value'))\n"
-            "    .writeStream.format('kafka').option('kafka.bootstrap.servers', bootstrap).option('topic', target)\n"
-            "    .option('checkpointLocation', checkpoint).outputMode('update')\n"
-            "    .trigger(availableNow=True).start().awaitTermination())\n"
-            "spark.stop()\n"
-        )
-        conf = Path(folder, "conf")
-        conf.mkdir()
-        facts = {
-            "spark.driver.host": "127.0.0.1",
-            "spark.driver.bindAddress": "127.0.0.1",
-            "spark.driver.memory": "2g",
-            "spark.ui.enabled": "false",
-            "spark.driver.extraClassPath": f"{settings.jars('spark-kafka')}/*",
-            "spark.sql.shuffle.partitions": "2",
-            # a sum behind a deduplication without a watermark is right in update mode, though Spark will not say so
-            "spark.sql.streaming.statefulOperator.checkCorrectness.enabled": "false",
-        }
-        done = subprocess.run(
-            [
-                f"{variables['SPARK_HOME']}/bin/spark-submit",
-                *("--master", "local[2]"),
-                *(word for name, value in facts.items() for word in ("--conf", f"{name}={value}")),
-                *(str(script), bootstrap, topic, kpi_topic, f"{folder}/checkpoint"),
-            ],
-            env={**os.environ, **variables, "SPARK_CONF_DIR": str(conf)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    if done.returncode:
-        raise RuntimeError(f"spark-submit failed: {done.stderr[-3000:]}")
+        submit(folder, script, bootstrap, topic, kpi_topic, f"{folder}/checkpoint", settings=settings)
     return {}
 
 
@@ -207,7 +181,7 @@ def _cpu(process: Any) -> float:
 
 def answer_in(bootstrap: str, topic: str) -> list[list[Any]]:
     """The newest value of each key."""
-    newest = {message.key(): message.value() for message in _messages(bootstrap, topic, _ends(bootstrap, topic))}
+    newest = {message.key(): message.value() for message in messages_of(bootstrap, topic, ends_of(bootstrap, topic))}
     return [list(json.loads(value).values()) for value in newest.values()]
 
 
@@ -239,7 +213,7 @@ def run(settings: Settings, rows: int, *, only: tuple[str, ...] = ()) -> dict[st
     expected = sales.customer_days()
     with live_sales.topics(bootstrap, topic):
         events = live_sales.send(bootstrap, topic, sales)
-        ends = _ends(bootstrap, topic)
+        ends = ends_of(bootstrap, topic)
         for way in [way for way in ways if not only or any(part in way for part in only)]:
             targets = (f"{topic}-{uuid4().hex[:6]}", f"{topic}-{uuid4().hex[:6]}-late")
             with live_sales.topics(bootstrap, *targets):

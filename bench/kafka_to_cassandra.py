@@ -27,7 +27,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from bench.cassandra_load import _cluster, _costs
+from bench.cassandra_load import cluster_at, costs_of
 from bench.measure import ROOT, Measurement, measure
 
 PARTITIONS = 3
@@ -48,7 +48,7 @@ def run_loop(bootstrap: str, port: int, topic: str, keyspace: str, contract: str
             "isolation.level": "read_committed",
         }
     )
-    with _cluster(port) as cluster:
+    with cluster_at(port) as cluster:
         session = cluster.connect(keyspace)
         prepared = session.prepare(
             f"INSERT INTO {topic} (customer_id, date, total_amount, transaction_count, avg_transaction_value) "
@@ -66,7 +66,7 @@ def run_loop(bootstrap: str, port: int, topic: str, keyspace: str, contract: str
             return written
 
         try:
-            return _costs(port, load)
+            return costs_of(port, load)
         finally:
             consumer.close()
 
@@ -89,7 +89,7 @@ def run_ours(bootstrap: str, port: int, contract: str) -> dict[str, Any]:
             drain.poll()
             return drain.receipt().ledger.read
 
-        return {**_costs(port, load), "written": drain.receipt().ledger.written}
+        return {**costs_of(port, load), "written": drain.receipt().ledger.written}
 
 
 def _create(contract: str, port: int) -> None:
@@ -98,7 +98,7 @@ def _create(contract: str, port: int) -> None:
     from tallyclerk.sinks.cassandra_table import TargetTable
     from tallyclerk.sinks.cassandra_target import CassandraTarget
 
-    with _cluster(port) as cluster:
+    with cluster_at(port) as cluster:
         CassandraTarget(
             cluster.connect(), TargetTable.from_contract(load_contract(contract)), backoff=Backoff()
         ).create()
@@ -151,7 +151,7 @@ def main() -> int:
         with (
             tempfile.TemporaryDirectory() as folder,
             filled_topic(options.bootstrap, name, options.rows, min(keys, options.rows)),
-            _cluster(options.port) as cluster,
+            cluster_at(options.port) as cluster,
         ):
             session = cluster.connect()
             try:

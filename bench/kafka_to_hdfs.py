@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +22,9 @@ from typing import Any
 from uuid import uuid4
 
 from bench.csv_load import CONTRACT, CYCLE, DAY, SALES_PER_CYCLE, stored
+from bench.live_sales import produce
 from bench.measure import measure
+from bench.spark_peer import kafka_jars, submit
 
 LIMIT = "bare consumer, dropped (limit)"
 OURS = "KafkaMessages → LakeStream"
@@ -38,7 +39,7 @@ _TRANSACTION_ROWS = 200_000
 def run_bare(bootstrap: str, topic: str, ends: dict[str, int]) -> dict[str, Any]:
     """Nothing but the client: every message, and its length."""
     rows, size = 0, 0
-    for message in _messages(bootstrap, topic, ends):
+    for message in messages_of(bootstrap, topic, ends):
         size += len(message.value())
         rows += 1
     return {"rows": rows, "bytes": size}
@@ -54,7 +55,7 @@ def run_fastavro(bootstrap: str, topic: str, ends: dict[str, int], schema: dict[
 
     parsed = fastavro.parse_schema(schema)
     rows = []
-    for message in _messages(bootstrap, topic, ends):
+    for message in messages_of(bootstrap, topic, ends):
         body = io.BytesIO(message.value())
         body.seek(5)
         row = fastavro.schemaless_reader(body, parsed, None)
@@ -122,56 +123,27 @@ def run_ours(bootstrap: str, registry: str, topic: str, uri: str) -> dict[str, A
 
 def run_spark(bootstrap: str, topic: str, schema: dict[str, Any], uri: str) -> dict[str, Any]:
     """One application, as the documentation has it."""
-    from stack import jars
-    from stack.services.spark import environment
-    from stack.settings import load_settings
-
-    settings = load_settings()
-    jars.prefetch(settings, ["spark-kafka"])
-    variables = environment(settings)
+    script = (
+        "import sys\n"
+        "from pyspark.sql import SparkSession\n"
+        "from pyspark.sql.avro.functions import from_avro\n"
+        "from pyspark.sql.functions import expr\n"
+        "bootstrap, topic, schema, uri = sys.argv[1:]\n"
+        "spark = SparkSession.builder.config('spark.sql.session.timeZone', 'UTC').getOrCreate()\n"
+        "messages = (spark.readStream.format('kafka').option('kafka.bootstrap.servers', bootstrap)\n"
+        "    .option('kafka.isolation.level', 'read_committed').option('subscribe', topic)\n"
+        "    .option('startingOffsets', 'earliest').load())\n"
+        "rows = messages.select(from_avro(expr('substring(value, 6)'), schema).alias('row')).select('row.*')\n"
+        "(rows.writeStream.format('parquet').option('path', uri).option('checkpointLocation', uri + '-checkpoint')\n"
+        "    .trigger(availableNow=True).start().awaitTermination())\n"
+        "spark.stop()\n"
+    )
     with tempfile.TemporaryDirectory() as folder:
-        script = Path(folder, "available_now.py")
-        script.write_text(
-            "import sys\n"
-            "from pyspark.sql import SparkSession\n"
-            "from pyspark.sql.avro.functions import from_avro\n"
-            "from pyspark.sql.functions import expr\n"
-            "bootstrap, topic, schema, uri = sys.argv[1:]\n"
-            "spark = SparkSession.builder.config('spark.sql.session.timeZone', 'UTC').getOrCreate()\n"
-            "messages = (spark.readStream.format('kafka').option('kafka.bootstrap.servers', bootstrap)\n"
-            "    .option('kafka.isolation.level', 'read_committed').option('subscribe', topic)\n"
-            "    .option('startingOffsets', 'earliest').load())\n"
-            "rows = messages.select(from_avro(expr('substring(value, 6)'), schema).alias('row')).select('row.*')\n"
-            "(rows.writeStream.format('parquet').option('path', uri).option('checkpointLocation', uri + '-checkpoint')\n"
-            "    .trigger(availableNow=True).start().awaitTermination())\n"
-            "spark.stop()\n"
-        )
-        conf = Path(folder, "conf")
-        conf.mkdir()
-        facts = {
-            "spark.driver.host": "127.0.0.1",
-            "spark.driver.bindAddress": "127.0.0.1",
-            "spark.ui.enabled": "false",
-            "spark.driver.extraClassPath": f"{settings.jars('spark-kafka')}/*",
-        }
-        done = subprocess.run(
-            [
-                f"{variables['SPARK_HOME']}/bin/spark-submit",
-                *("--master", "local[2]"),
-                *(word for name, value in facts.items() for word in ("--conf", f"{name}={value}")),
-                *(str(script), bootstrap, topic, json.dumps(schema), uri),
-            ],
-            env={**os.environ, **variables, "SPARK_CONF_DIR": str(conf)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    if done.returncode:
-        raise RuntimeError(f"spark-submit failed: {done.stderr[-3000:]}")
+        submit(folder, script, bootstrap, topic, json.dumps(schema), uri, settings=kafka_jars())
     return {}
 
 
-def _messages(bootstrap: str, topic: str, ends: dict[str, int]) -> Iterator[Any]:
+def messages_of(bootstrap: str, topic: str, ends: dict[str, int]) -> Iterator[Any]:
     """Every message, by the client's own batches; ``ends`` by partition tells when it is all."""
     from confluent_kafka import Consumer, KafkaError, TopicPartition
 
@@ -227,15 +199,10 @@ def sales_topic(bootstrap: str, registry_url: str, rows: int) -> Iterator[tuple[
             messages = encoder.encode(part.cast(schema))
             producer.begin_transaction()
             for key, value in zip(messages.keys.to_pylist(), messages.values.to_pylist(), strict=True):
-                while True:
-                    try:
-                        producer.produce(topic, value=value, key=key)
-                        break
-                    except BufferError:
-                        producer.poll(0.5)
+                produce(producer, topic, key, value)
             assert producer.flush(300) == 0
             producer.commit_transaction(120)
-        yield topic, _ends(bootstrap, topic), avro
+        yield topic, ends_of(bootstrap, topic), avro
     finally:
         registry.close()
         admin.delete_topics([topic])[topic].result(120)
@@ -259,7 +226,7 @@ def _sales(rows: int) -> Iterator[Any]:
             yield pa.Table.from_batches([batch])
 
 
-def _ends(bootstrap: str, topic: str) -> dict[str, int]:
+def ends_of(bootstrap: str, topic: str) -> dict[str, int]:
     from tallyclerk.sources.kafka_range import KafkaRange
 
     with KafkaRange(client={"bootstrap.servers": bootstrap}, topic=topic) as reader:
