@@ -6,6 +6,7 @@ What Airflow does with a task that failed or died, its keeper here does: begin i
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -16,7 +17,6 @@ import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -68,22 +68,19 @@ def connections(settings: Settings) -> dict[str, str]:
     return {**found, "TALLYCLERK_FLINK_JARS": str(settings.jars("flink"))}
 
 
-@dataclass
-class Till:
-    """Sells, a Kafka transaction after the other, until the block ends: each sale once, whatever happens to the broker.
+class Keeper:
+    """Works in a thread of its own while its block lasts."""
 
-    :param sold: amounts in cents by customer, of committed sales.
-    """
+    def __init__(self) -> None:
+        self.is_over = threading.Event()
+        self._thread = threading.Thread(target=self.work)
 
-    settings: Settings
-    rows: int = 100
-    sold: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
-    _number: int = 0
+    def work(self) -> None:
+        """Until :attr:`is_over`."""
+        raise NotImplementedError
 
-    def __post_init__(self) -> None:
-        self.between = threading.Lock()
-        self._is_over = threading.Event()
-        self._thread = threading.Thread(target=self._sell)
+    def end(self) -> None:
+        """What has to be ended for :meth:`work` to return."""
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -92,9 +89,23 @@ class Till:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._is_over.set()
+        self.is_over.set()
+        self.end()
         self._thread.join(LIMIT_SECONDS)
         assert not self._thread.is_alive()
+
+
+class Till(Keeper):
+    """Sells, a Kafka transaction after the other, until the block ends: each sale once, whatever happens to the broker.
+
+    :param sold: amounts in cents by customer, of committed sales.
+    """
+
+    def __init__(self, settings: Settings, rows: int = 100) -> None:
+        super().__init__()
+        self.settings, self.rows = settings, rows
+        self.sold: dict[str, list[int]] = defaultdict(list)
+        self.between = threading.Lock()
 
     @property
     def count(self) -> int:
@@ -110,11 +121,12 @@ class Till:
             assert wait_until(lambda: _ends(admin, committed=True) == _ends(admin, committed=False), LIMIT_SECONDS)
             yield
 
-    def _sell(self) -> None:
-        while not self._is_over.wait(0.1):
+    def work(self) -> None:
+        for number in itertools.count():
+            if self.is_over.wait(0.1):
+                return
             with self.between:
-                self._commit(self._number)
-            self._number += 1
+                self._commit(number)
 
     def _commit(self, number: int) -> None:
         now, first = datetime.now(UTC), number * self.rows
@@ -157,7 +169,7 @@ def _ends(admin: AdminClient, *, committed: bool) -> dict[TopicPartition, int]:
     return {key: answer.result(60).offset for key, answer in admin.list_offsets(asked, isolation_level=level).items()}
 
 
-class Job:
+class Job(Keeper):
     """The KPI job, supervised: the task, deferred and coming back, and begun again when it fails."""
 
     def __init__(self, settings: Settings) -> None:
@@ -166,27 +178,17 @@ class Job:
             "LATE_TOPIC": "transactions.late", "ACCEPTED_DAYS": "1", "STATE_DAYS": "4", "STATE_BACKEND": "rocksdb",
         }  # fmt: skip
         self.failures: list[str] = []
-        self._is_over = threading.Event()
-        self._thread = threading.Thread(target=self._keep)
+        super().__init__()
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._is_over.set()
-        run_to_end(self._operator(action="stop"), run_id="stop")
-        self._thread.join(LIMIT_SECONDS)
-        assert not self._thread.is_alive()
-
-    def _keep(self) -> None:
-        while not self._is_over.is_set():
+    def work(self) -> None:
+        while not self.is_over.is_set():
             try:
                 run_to_end(self._operator(watch_until=3_600.0), run_id="supervision")
             except TransientError as error:
                 self.failures.append(str(error))
+
+    def end(self) -> None:
+        run_to_end(self._operator(action="stop"), run_id="stop")
 
     def _operator(self, **options: Any) -> FlinkSqlJobOperator:
         return FlinkSqlJobOperator(
@@ -196,43 +198,32 @@ class Job:
         )  # fmt: skip
 
 
-class DrainTask:
+class DrainTask(Keeper):
     """The drain in a process of its own, begun again whenever that has ended."""
 
     def __init__(self, environment: dict[str, str], log: Path) -> None:
+        super().__init__()
         self._environment, self._log = environment, log
-        self._is_over = threading.Event()
-        self._thread = threading.Thread(target=self._keep)
         self._process: subprocess.Popen[bytes] | None = None
         self.starts = 0
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._is_over.set()
-        self.kill()
-        self._thread.join(LIMIT_SECONDS)
-        assert not self._thread.is_alive()
-
-    def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-
-    def _keep(self) -> None:
+    def work(self) -> None:
         environment = {
             **os.environ, **self._environment, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "plugins")]),
         }  # fmt: skip
-        while not self._is_over.is_set():
+        while not self.is_over.is_set():
             with self._log.open("ab") as log:
                 self._process = subprocess.Popen(
                     [sys.executable, __file__], env=environment, cwd=ROOT, stdout=log, stderr=log
                 )
                 self.starts += 1
                 self._process.wait()
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+
+    end = kill
 
 
 def expected(till: Till) -> dict[str, tuple[Decimal, int]]:
