@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stack.errors import StackError
-from stack.security import KAFKA_USER
+from stack.security import KAFKA_ADMIN, KAFKA_USER
 from stack.settings import Settings
 
 if TYPE_CHECKING:
@@ -96,10 +96,14 @@ def _pem(certificate: Certificate) -> bytes:
 
 def _kafka_logins(settings: Settings) -> str:
     """The broker's and the Connect worker's login, as their configuration provider reads them."""
-    password = settings.secret("KAFKA_PASSWORD")
-    login = "org.apache.kafka.common.security.plain.PlainLoginModule required"
-    client = f'{login} username="{KAFKA_USER}" password="{password}"'
-    return f'broker={client} user_{KAFKA_USER}="{password}";\nclient={client};\n'
+    passwords = {KAFKA_ADMIN: settings.secret("KAFKA_BROKER_PASSWORD"), KAFKA_USER: settings.secret("KAFKA_PASSWORD")}
+    broker, client = (
+        "org.apache.kafka.common.security.plain.PlainLoginModule required "
+        f'username="{user}" password="{passwords[user]}"'
+        for user in (KAFKA_ADMIN, KAFKA_USER)
+    )
+    known = " ".join(f'user_{user}="{password}"' for user, password in passwords.items())
+    return f"broker={broker} {known};\nclient={client};\n"
 
 
 def _write(path: Path, parts: Iterable[bytes], *, mode: int = 0o600) -> None:

@@ -29,6 +29,7 @@ _GENERATORS: Mapping[str, Callable[[], str]] = {
     "TALLYCLERK_RETAIL_DB_PASSWORD": _password,
     "TALLYCLERK_REGISTRY_DB_PASSWORD": _password,
     "TALLYCLERK_KAFKA_PASSWORD": _password,
+    "TALLYCLERK_KAFKA_BROKER_PASSWORD": _password,
     "TALLYCLERK_CASSANDRA_PASSWORD": _password,
     "TALLYCLERK_AIRFLOW_ADMIN_PASSWORD": _password,
     "TALLYCLERK_FERNET_KEY": _fernet_key,

@@ -2,6 +2,9 @@
 
 The folder holds `ca.pem` and, for each service, `<service>.pem`: private key and certificate chain. `stack/certificates.py` makes one
 for a trial. Passwords stay out of configuration files: Kafka reads them from `kafka.properties` in the same folder.
+
+Kafka knows two users: KAFKA_USER, as which everything of ours reads and writes, may what `stack/kafka_access.py` grants; KAFKA_ADMIN, the
+broker itself, may everything, and is used otherwise only where topics and grants are made.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from pathlib import Path
 from stack.settings import Settings
 
 KAFKA_USER = "tallyclerk"
+KAFKA_ADMIN = "broker"
 CASSANDRA_USER = "tallyclerk"
 
 
@@ -35,6 +39,15 @@ def postgres_parameters(settings: Settings) -> dict[str, str]:
 
 def kafka_client(settings: Settings) -> dict[str, str]:
     """librdkafka's settings, the broker's address included. They may hold a password: do not log them."""
+    return _kafka_login(settings, KAFKA_USER, "KAFKA_PASSWORD")
+
+
+def kafka_admin(settings: Settings) -> dict[str, str]:
+    """The same, for whoever makes topics and grants."""
+    return _kafka_login(settings, KAFKA_ADMIN, "KAFKA_BROKER_PASSWORD")
+
+
+def _kafka_login(settings: Settings, user: str, secret: str) -> dict[str, str]:
     bootstrap = {"bootstrap.servers": settings.address("KAFKA")}
     folder = tls_folder(settings)
     if folder is None:
@@ -43,8 +56,8 @@ def kafka_client(settings: Settings) -> dict[str, str]:
         **bootstrap,
         "security.protocol": "SASL_SSL",
         "sasl.mechanism": "PLAIN",
-        "sasl.username": KAFKA_USER,
-        "sasl.password": settings.secret("KAFKA_PASSWORD"),
+        "sasl.username": user,
+        "sasl.password": settings.secret(secret),
         "ssl.ca.location": str(folder / "ca.pem"),
     }
 
@@ -58,6 +71,8 @@ def kafka_broker(settings: Settings) -> dict[str, str]:
         *_java_tls(folder, "ssl.keystore", f"{folder}/kafka.pem"),
         *("sasl.enabled.mechanisms=PLAIN", "sasl.mechanism.inter.broker.protocol=PLAIN"),
         "sasl.mechanism.controller.protocol=PLAIN",
+        "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        f"super.users=User:{KAFKA_ADMIN}",
         *_file_provider(folder),
         *(
             f"listener.name.{listener}.plain.sasl.jaas.config=${{file:{folder}/kafka.properties:broker}}"
@@ -87,6 +102,19 @@ def connect_worker(settings: Settings) -> dict[str, str]:
         "SECURITY": "".join(f"{line}\n" for line in lines),
         "SECRETS": f"{settings.connect_secrets},{folder}/kafka.properties",
     }
+
+
+def flink_login(settings: Settings) -> str | None:
+    """The JAAS file with which Flink's Kafka clients log in, None where nobody does. It holds a password.
+
+    Scripts name TLS and the kind of login only: Flink's pages show them to everybody.
+    """
+    if tls_folder(settings) is None:
+        return None
+    # the SQL connector brings Kafka's classes under a name of its own
+    module = "org.apache.flink.kafka.shaded.org.apache.kafka.common.security.plain.PlainLoginModule"
+    password = settings.secret("KAFKA_PASSWORD")
+    return f'KafkaClient {{\n  {module} required\n  username="{KAFKA_USER}"\n  password="{password}";\n}};\n'
 
 
 def cassandra_node(settings: Settings) -> dict[str, str]:

@@ -39,6 +39,8 @@ class Containers:
 def containers(home: Path, *names: str, **options: str) -> Iterator[Containers]:
     """``names``, each once those it depends on can be used; stopped and deleted at the end.
 
+    A name like ``init topics`` is a one-shot container of that command, which waits for all before it.
+
     :param options: variables without ``TALLYCLERK_``.
     """
     (home / "jars").symlink_to(load_settings().home / "jars")
@@ -59,6 +61,12 @@ def containers(home: Path, *names: str, **options: str) -> Iterator[Containers]:
             assert running.stack("certificates", certificates).returncode == 0
         render_all(running.settings)
         for name in names:
+            if name.startswith("init "):
+                for before, child in started.items():
+                    _wait(running, child, services[before])
+                done = running.stack(*name.split())
+                assert done.returncode == 0, done.stderr
+                continue
             for before in set(services[name].depends_on) & set(started):
                 _wait(running, started[before], services[before])
             with (home / f"{name}.log").open("wb") as output:

@@ -4,6 +4,7 @@
 -- day is at most @ACCEPTED_DAYS@ days before today, by this machine's clock (and at most one day ahead of it, for a shop whose clock is).
 -- One that comes later goes to the topic @LATE_TOPIC@, once, and is the batch layer's; one whose id was seen before goes nowhere.
 --
+-- @KAFKA_SECURITY@ is what the connection to Kafka says of TLS and login, nothing on a machine without; passwords are in no script.
 -- Every line that begins with two dashes is taken out before the script is submitted.
 SET 'pipeline.name' = '@JOB_NAME@';
 -- CURRENT_DATE is the UTC day's, wherever the cluster stands
@@ -35,6 +36,7 @@ CREATE TABLE transactions (
   'connector' = 'kafka',
   'topic' = '@SOURCE_TOPIC@',
   'properties.bootstrap.servers' = '@BOOTSTRAP@',
+  @KAFKA_SECURITY@
   'properties.group.id' = '@JOB_NAME@',
   'properties.isolation.level' = 'read_committed',
   -- for a job without state; one with state goes on at its own offsets, and the group's are only shown
@@ -57,6 +59,7 @@ CREATE TABLE customer_kpis_speed (
   'connector' = 'upsert-kafka',
   'topic' = '@KPI_TOPIC@',
   'properties.bootstrap.servers' = '@BOOTSTRAP@',
+  @KAFKA_SECURITY@
   'key.format' = 'json',
   'value.format' = 'json',
   'sink.delivery-guarantee' = 'at-least-once',
@@ -78,6 +81,7 @@ CREATE TABLE late_sales (
   'connector' = 'kafka',
   'topic' = '@LATE_TOPIC@',
   'properties.bootstrap.servers' = '@BOOTSTRAP@',
+  @KAFKA_SECURITY@
   'key.format' = 'raw',
   'key.fields' = 'transaction_id',
   'value.format' = 'json',

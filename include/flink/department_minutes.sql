@@ -18,6 +18,7 @@ CREATE TABLE transactions (
   'connector' = 'kafka',
   'topic' = '@SOURCE_TOPIC@',
   'properties.bootstrap.servers' = '@BOOTSTRAP@',
+  @KAFKA_SECURITY@
   'properties.group.id' = '@JOB_NAME@',
   'properties.isolation.level' = 'read_committed',
   'scan.startup.mode' = 'earliest-offset',
@@ -33,6 +34,7 @@ CREATE TABLE products (
   'connector' = 'kafka',
   'topic' = '@PRODUCTS_TOPIC@',
   'properties.bootstrap.servers' = '@BOOTSTRAP@',
+  @KAFKA_SECURITY@
   'properties.group.id' = '@JOB_NAME@',
   'properties.isolation.level' = 'read_committed',
   'scan.startup.mode' = 'earliest-offset',
@@ -50,6 +52,7 @@ CREATE TABLE department_minutes (
   'connector' = 'upsert-kafka',
   'topic' = '@MINUTES_TOPIC@',
   'properties.bootstrap.servers' = '@BOOTSTRAP@',
+  @KAFKA_SECURITY@
   'key.format' = 'json',
   'value.format' = 'json',
   'sink.delivery-guarantee' = 'at-least-once',

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from stack import security
 from stack.health import get_json
-from stack.render import render
+from stack.render import render, write_secret
 from stack.service import Service
 from stack.services.kafka import java_command
 from stack.settings import Settings
@@ -55,13 +55,8 @@ def _name_converter(folder: Path) -> None:
 
 def _write_secrets(settings: Settings) -> None:
     """Passwords for connectors: a configuration names `${file:<folder>/retail.properties:password}` in their place."""
-    folder = settings.connect_secrets
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o700)
-    draft = folder / f".retail.{os.getpid()}"
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
-        stream.write(f"user=retail\npassword={settings.secret('RETAIL_DB_PASSWORD')}\n")
-    draft.replace(folder / "retail.properties")
+    password = settings.secret("RETAIL_DB_PASSWORD")
+    write_secret(settings.connect_secrets / "retail.properties", f"user=retail\npassword={password}\n")
 
 
 def _command(settings: Settings) -> list[str]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from stack import processes
+from stack import processes, security
 from stack.health import get_json
 from stack.java import java
-from stack.render import render
+from stack.render import render, write_secret
 from stack.service import Service
 from stack.settings import Settings
 
@@ -52,6 +52,10 @@ def _conf(settings: Settings) -> Path:
     return settings.rendered_conf / "flink"
 
 
+def _login(settings: Settings) -> Path:
+    return settings.home / "secrets" / "flink" / "kafka.jaas"
+
+
 def _tmp(settings: Settings, name: str) -> Path:
     return _data(settings) / "tmp" / name
 
@@ -81,6 +85,8 @@ def _prepare(settings: Settings, name: str) -> None:
     # a killed process leaves its copy of the state there
     shutil.rmtree(_tmp(settings, name), ignore_errors=True)
     _tmp(settings, name).mkdir(parents=True)
+    if (login := security.flink_login(settings)) is not None:
+        write_secret(_login(settings), login)
 
 
 def _prepare_jobmanager(settings: Settings) -> None:
@@ -95,8 +101,9 @@ def _prepare_jobmanager(settings: Settings) -> None:
 
 
 def _command(settings: Settings, name: str, main: str, *options: str) -> list[str]:
+    login = (f"-Djava.security.auth.login.config={_login(settings)}",) if security.tls_folder(settings) else ()
     return [
-        *(java(), *options, *_JVM, *_MODULES),
+        *(java(), *options, *_JVM, *_MODULES, *login),
         f"-Dlog4j2.configurationFile={settings.conf / 'flink' / 'log4j2.properties'}",
         *("-cp", f"{settings.jars('flink')}/*", f"{_MAIN}.{main}", "--configDir", str(_conf(settings))),
         f"-Dio.tmp.dirs={_tmp(settings, name)}",

@@ -12,6 +12,7 @@ from stack import security
 from stack.errors import ToolMissingError
 from stack.health import has_kafka_broker
 from stack.java import java
+from stack.kafka_access import grant_access
 from stack.processes import base_environment
 from stack.render import render
 from stack.service import Service
@@ -86,8 +87,11 @@ def _command(settings: Settings) -> list[str]:
 
 
 def make_topics(settings: Settings) -> None:
-    """The declared topics; idempotent."""
-    ensure_topics(security.kafka_client(settings), read_topics(topics_file(settings)), say=print)
+    """The declared topics, and where somebody logs in, who may use them; idempotent."""
+    topics, admin = read_topics(topics_file(settings)), security.kafka_admin(settings)
+    ensure_topics(admin, topics, say=print)
+    if security.tls_folder(settings):
+        grant_access(admin, security.KAFKA_USER, [topic.name for topic in topics])
 
 
 KAFKA = Service(

@@ -33,6 +33,14 @@ _TLS_CHECKS: Mapping[str, tuple[str, ...]] = {
     "enable.ssl.certificate.verification": ("true",),
     "ssl.endpoint.identification.algorithm": ("https",),
 }
+_JAVA_NAMES: Mapping[str, str] = {
+    "security.protocol": "security.protocol",
+    "sasl.mechanism": "sasl.mechanism",
+    "sasl.mechanisms": "sasl.mechanism",
+    "ssl.ca.location": "ssl.truststore.location",
+}
+"""What Java's client calls the settings of librdkafka that say how to reach the brokers safely."""
+_OF_THIS_MACHINE = ("ssl.key", "ssl.certificate", "ssl.ca.pem")
 _SECRET_MARKS = ("password", "secret", "token", "jaas", "ssl.key", "oauthbearer.config", "sasl.username")
 
 
@@ -86,6 +94,28 @@ class KafkaClusterHook(BaseHook):
         shared = ClientConfig({k: v for k, v in settings.items() if k not in _DECIDED and k not in _LEFT_OUT})
         self._ask_librdkafka(shared)
         return shared
+
+    @property
+    def java_security(self) -> dict[str, str]:
+        """What a Java client elsewhere needs to reach the brokers as this connection does; empty without TLS and login.
+
+        Its login is not among it (that client's JVM has it, as ``KafkaClient`` in its JAAS file), nor any other secret. The
+        authorities' certificates are read on its machine, under the same path.
+
+        :raises SpecError: the connection shows a certificate of its own, or holds the authorities' in its text.
+        """
+        settings = self.client_config
+        if own := sorted(name for name in settings if name.startswith(_OF_THIS_MACHINE)):
+            raise SpecError(
+                f"The connection {self.kafka_conn_id!r} cannot be handed to a Java client: {', '.join(own)} belongs to this machine. "
+                "Let it log in by SASL and give its authorities by ssl.ca.location, or write that client's own settings yourself."
+            )
+        found = {_JAVA_NAMES[name]: str(value) for name, value in settings.items() if name in _JAVA_NAMES}
+        if "security.protocol" in found:
+            found["security.protocol"] = found["security.protocol"].upper()
+        if "ssl.truststore.location" in found:
+            found["ssl.truststore.type"] = "PEM"
+        return found
 
     def _settings(self) -> dict[str, Any]:
         connection = self.get_connection(self.kafka_conn_id)

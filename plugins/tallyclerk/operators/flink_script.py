@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,9 @@ from typing import Any
 from tallyclerk.exceptions import SpecError
 
 JOB_NAME = "JOB_NAME"
-"""The placeholder that the operator fills itself."""
+"""The placeholder that the operator fills itself, as it does this one:"""
+KAFKA_SECURITY = "KAFKA_SECURITY"
+"""It stands alone in the options of a table on Kafka, and becomes as many more of them as a safe connection needs."""
 _PLACEHOLDER = re.compile(r"@([A-Z][A-Z0-9_]*)@")
 _UNSAFE = re.compile(r"['\";\n\r]|--")
 _COMMENT_LINE = re.compile(r"(?m)^[ \t]*--.*$")
@@ -49,30 +51,44 @@ class FlinkScript:
     digest: str
 
 
-def read_script(path: str | Path, parameters: Mapping[str, Any], *, job: str) -> FlinkScript:
+def read_script(
+    path: str | Path, parameters: Mapping[str, Any], *, job: str, security: Callable[[], Mapping[str, str]] = dict
+) -> FlinkScript:
     """:param parameters: value by placeholder (``@NAME@`` in the file); values stand within the file's quotation marks.
+    :param security: gives the Java client's settings for ``@KAFKA_SECURITY@``; asked only when the file has it.
     :raises SpecError: there is no such file, a placeholder has no value, a value has no placeholder, or could leave its quotes.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
         raise SpecError(f"The Flink script {path} cannot be read: {error.strerror}.") from error
-    return filled(text, parameters, job=job, source=str(path))
+    return filled(text, parameters, job=job, source=str(path), security=security)
 
 
-def filled(text: str, parameters: Mapping[str, Any], *, job: str, source: str) -> FlinkScript:
+def filled(
+    text: str,
+    parameters: Mapping[str, Any],
+    *,
+    job: str,
+    source: str,
+    security: Callable[[], Mapping[str, str]] = dict,
+) -> FlinkScript:
     """As :func:`read_script`, of a text. :param source: where it is from, for messages."""
     code = _COMMENT_LINE.sub("", text)
     values = {JOB_NAME: job, **{name: str(value) for name, value in parameters.items()}}
-    names = set(_PLACEHOLDER.findall(code))
+    names = set(_PLACEHOLDER.findall(code)) - {KAFKA_SECURITY}
     if missing := sorted(names - set(values)):
         raise SpecError(f"{source}: no value is given for @{'@, @'.join(missing)}@; name it in `parameters`.")
     if unused := sorted(set(values) - names - {JOB_NAME}):
         raise SpecError(f"{source} has no placeholder @{'@, @'.join(unused)}@, which `parameters` names.")
-    if unsafe := sorted(name for name in names if _UNSAFE.search(values[name])):
+    options = dict(security()) if f"@{KAFKA_SECURITY}@" in code else {}
+    given = {**{name: values[name] for name in names}, **options}
+    if unsafe := sorted(name for name, value in given.items() if _UNSAFE.search(value)):
         raise SpecError(
             f"{source}: the value of {', '.join(unsafe)} has a quotation mark, a semicolon, a line break or a comment's sign."
         )
+    # in one line, so that Flink's messages name the file's own
+    values[KAFKA_SECURITY] = " ".join(f"'properties.{name}' = '{value}'," for name, value in options.items())
     done = _PLACEHOLDER.sub(lambda match: values[match[1]], code)
     lines = [line.rstrip() for line in done.splitlines()]
     return FlinkScript("\n".join(lines) + "\n", _digest(line for line in lines if line))

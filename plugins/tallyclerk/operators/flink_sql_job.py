@@ -59,7 +59,9 @@ class FlinkSqlJobOperator(BaseOperator):
     way end if Airflow's patience allows; one that does not is claimed in the table, and the retry, or the next run, finishes
     it under the same ids. Only ``action="stop"`` stops a job.
 
-    :param script: path of the ``.sql`` file; ``@NAME@`` stands for a parameter, ``@JOB_NAME@`` for the job's name. Templated.
+    :param script: path of the ``.sql`` file; ``@NAME@`` stands for a parameter, ``@JOB_NAME@`` for the job's name, and
+        ``@KAFKA_SECURITY@`` for options of a table on Kafka: what the connection says of TLS and of the kind of login. The
+        password is never among them: Flink's own JVMs have it, as ``KafkaClient`` in their JAAS file. Templated.
     :param parameters: value by placeholder. Shown by Flink and kept in the table: no secret. Templated.
     :param job_name: unique in the keyspace, ``<dag_id>.<task_id>`` when None. Ids follow from it: tasks of one name act on one job.
         Templated.
@@ -73,6 +75,7 @@ class FlinkSqlJobOperator(BaseOperator):
     :param max_checkpoint_age_seconds: a job with an older one is not well.
     :param limit_seconds: for a savepoint; for how long the job may be unwell, and Flink away, in one piece.
     :param keyspace: of the table; that of the connection when None. Templated.
+    :param kafka_conn_id: read only for ``@KAFKA_SECURITY@``.
     :return: ``job``, ``job_id``, ``generation``, ``did`` (``started``, ``changed``, ``rolled_back``, ``resumed``, ``unchanged``,
         ``stopped``), ``resumed`` (how often), ``checkpoint`` and ``savepoint`` (paths).
     :raises SpecError: an argument is wrong; :class:`FlinkSqlError`, :class:`StateDoesNotFitError`: so is the script.
@@ -102,6 +105,7 @@ class FlinkSqlJobOperator(BaseOperator):
         keyspace: str | None = None,
         flink_conn_id: str = "flink_default",
         cassandra_conn_id: str = "cassandra_default",
+        kafka_conn_id: str = "kafka_default",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -111,6 +115,7 @@ class FlinkSqlJobOperator(BaseOperator):
         self.resume_budget, self.max_checkpoint_age_seconds = resume_budget, max_checkpoint_age_seconds
         self.limit_seconds, self.keyspace = limit_seconds, keyspace
         self.flink_conn_id, self.cassandra_conn_id = flink_conn_id, cassandra_conn_id
+        self.kafka_conn_id = kafka_conn_id
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Change what has to be changed; then the task is deferred until the job is well."""
@@ -232,7 +237,12 @@ class FlinkSqlJobOperator(BaseOperator):
     def _script(self) -> FlinkScript:
         from tallyclerk.operators.flink_script import read_script
 
-        return read_script(self.script, self.parameters, job=self._job)
+        return read_script(self.script, self.parameters, job=self._job, security=self._kafka_security)
+
+    def _kafka_security(self) -> Mapping[str, str]:
+        from tallyclerk.hooks.kafka_cluster import KafkaClusterHook
+
+        return KafkaClusterHook(self.kafka_conn_id).java_security
 
     def _keyspace(self) -> str:
         from tallyclerk.hooks.cassandra_cluster import CassandraClusterHook

@@ -2,38 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import psycopg
 import pytest
 
 from stack import security
 from stack.services import postgres
-from tests.containers import Containers, containers
+from tests.containers import Containers
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containers]:
-    home = tmp_path_factory.mktemp("encrypted")
-    certificates = tmp_path_factory.mktemp("certificates")
-    names = ("kafka", "postgres", "cassandra", "connect", "registry")
-    with containers(home, *names, TLS=str(certificates), CASSANDRA_HEAP="512m") as started:
-        yield started
-
-
-def test_the_first_steps_are_taken_over_tls_and_can_be_repeated(running: Containers) -> None:
+def test_the_first_steps_are_taken_over_tls_and_can_be_repeated(encrypted: Containers) -> None:
     for _ in range(2):
-        done = running.stack("init", "databases", "topics", "keyspace")
+        done = encrypted.stack("init", "databases", "topics", "keyspace")
         assert done.returncode == 0, done.stderr
 
 
-def test_kafka_refuses_who_shows_no_password(running: Containers) -> None:
+def test_kafka_refuses_who_shows_no_password(encrypted: Containers) -> None:
     from confluent_kafka import KafkaException
     from confluent_kafka.admin import AdminClient
 
-    client = security.kafka_client(running.settings)
+    client = security.kafka_client(encrypted.settings)
     admin = AdminClient(client)
     assert admin.list_topics(timeout=30).brokers
     wrong = AdminClient({**client, "sasl.password": "guessed", "log_level": 0})
@@ -44,8 +33,8 @@ def test_kafka_refuses_who_shows_no_password(running: Containers) -> None:
         plain.list_topics(timeout=5)
 
 
-def test_postgres_refuses_a_connection_without_tls(running: Containers) -> None:
-    settings = running.settings
+def test_postgres_refuses_a_connection_without_tls(encrypted: Containers) -> None:
+    settings = encrypted.settings
     with postgres.connect(settings) as connection:
         assert connection.info.pgconn.ssl_in_use
     with pytest.raises(psycopg.OperationalError, match="no encryption"):
@@ -58,13 +47,42 @@ def test_postgres_refuses_a_connection_without_tls(running: Containers) -> None:
         )
 
 
+def test_kafka_lets_our_user_read_and_write_what_is_declared_and_nothing_else(encrypted: Containers) -> None:
+    from confluent_kafka import KafkaError, KafkaException, Producer
+    from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+
+    client = security.kafka_client(encrypted.settings)
+    producer = Producer({**client, "transactional.id": "allowed"})
+    producer.init_transactions(60)
+    producer.begin_transaction()
+    producer.produce("customers.rejected", b"written")
+    producer.commit_transaction(60)
+
+    ours, owner = AdminClient(client), AdminClient(security.kafka_admin(encrypted.settings))
+    owner.create_topics([NewTopic("of_others", 1)])["of_others"].result(60)
+    assert "of_others" not in ours.list_topics(timeout=60).topics
+    broker = ConfigResource(ResourceType.BROKER, "1")
+    refused = [
+        *ours.create_topics([NewTopic("another", 1)]).values(),
+        *ours.delete_topics(["customers"]).values(),
+        *ours.describe_configs([broker]).values(),
+    ]
+    for future in refused:
+        with pytest.raises(KafkaException) as caught:
+            future.result(60)
+        assert caught.value.args[0].code() in (
+            KafkaError.TOPIC_AUTHORIZATION_FAILED,
+            KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        )
+
+
 @pytest.mark.parametrize("login", [None, ("cassandra", "cassandra")])
-def test_cassandra_refuses_who_has_no_login_of_ours(running: Containers, login: tuple[str, str] | None) -> None:
+def test_cassandra_refuses_who_has_no_login_of_ours(encrypted: Containers, login: tuple[str, str] | None) -> None:
     from cassandra.auth import PlainTextAuthProvider
     from cassandra.cluster import Cluster, NoHostAvailable
 
-    assert running.stack("init", "keyspace").returncode == 0
-    settings = running.settings
+    assert encrypted.stack("init", "keyspace").returncode == 0
+    settings = encrypted.settings
     for context in (security.client_context(settings), None):
         with (
             Cluster(

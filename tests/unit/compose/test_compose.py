@@ -15,6 +15,7 @@ from jsonschema import ValidationError
 
 from stack.container import render_all
 from stack.dotenv_file import SECRET_NAMES
+from stack.errors import SettingError
 from stack.services import SERVICES
 from stack.settings import HOSTS, PORTS, ROOT, load_settings
 from tests.unit.compose.rules import RULES, Project, production
@@ -137,6 +138,24 @@ def test_the_configuration_of_containers_names_their_addresses_and_no_secret(tmp
     assert not [path for path, text in files.items() if "s3cret" in text]
     # loopback is nowhere but in Hadoop's defaults, which the variables replace
     assert not [path for path, text in files.items() if "127.0.0.1" in text.replace(":-127.0.0.1", "")]
+
+
+@pytest.mark.parametrize("name", ["flink-jobmanager", "flink-taskmanager", "connect"])
+def test_a_container_can_prepare_itself_with_the_secrets_that_it_is_given(name: str, tmp_path: Path) -> None:
+    given = merged(*VARIANTS["prod"])["services"][name]["secrets"]
+    (service,) = [each for each in SERVICES if each.name == name]
+    (tmp_path / "jars" / "connect" / "apicurio-converter").mkdir(parents=True)
+    environ = {
+        "TALLYCLERK_ENV_FILE": str(tmp_path / "none"), "TALLYCLERK_HOME": str(tmp_path),
+        "TALLYCLERK_TLS": "/certificates", "TALLYCLERK_LISTEN": "0.0.0.0",
+    }  # fmt: skip
+    with pytest.raises(SettingError, match="has no value"):
+        service.prepare(load_settings(environ, make_secrets=False))
+    environ |= {secret: f"s3cret of {secret}" for secret in given}
+    service.prepare(load_settings(environ, make_secrets=False))
+    written = {path: path.read_text() for path in (tmp_path / "secrets").rglob("*") if path.is_file()}
+    assert all("s3cret" in text for text in written.values())
+    assert {path.stat().st_mode & 0o777 for path in written} == {0o600}
 
 
 def test_production_has_the_connections_of_all_others() -> None:

@@ -1,7 +1,9 @@
 """An Airflow connection as librdkafka's settings: known ones, safe ones, and no secret in sight."""
 
 import json
+from pathlib import Path
 
+import certifi
 import pytest
 
 from tallyclerk.exceptions import SpecError
@@ -79,3 +81,30 @@ def test_no_secret_is_in_the_representation(monkeypatch: pytest.MonkeyPatch) -> 
     assert (config["sasl.username"], config["sasl.password"]) == ("clerk", SECRET)
     assert SECRET not in f"{config!r} {config}"
     assert "a:1" in repr(config)
+
+
+def test_a_java_client_is_told_how_to_reach_the_brokers_and_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    extra = {
+        "bootstrap.servers": "a:1",
+        "security.protocol": "sasl_ssl",
+        "sasl.mechanism": "PLAIN",
+        "ssl.ca.location": certifi.where(),
+        "socket.timeout.ms": 5000,
+    }
+    found = hook(monkeypatch, extra, login="me", password=SECRET).java_security
+    assert found == {
+        "security.protocol": "SASL_SSL",
+        "sasl.mechanism": "PLAIN",
+        "ssl.truststore.type": "PEM",
+        "ssl.truststore.location": certifi.where(),
+    }
+
+
+def test_a_java_client_is_told_nothing_when_the_connection_is_plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert hook(monkeypatch, {"bootstrap.servers": "a:1"}).java_security == {}
+
+
+def test_a_certificate_of_this_machine_is_not_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    extra = {"bootstrap.servers": "a:1", "security.protocol": "ssl", "ssl.ca.pem": Path(certifi.where()).read_text()}
+    with pytest.raises(SpecError, match=r"ssl\.ca\.pem belongs to this machine.*ssl\.ca\.location"):
+        _ = hook(monkeypatch, extra).java_security

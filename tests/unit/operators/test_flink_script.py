@@ -46,6 +46,36 @@ def test_a_placeholder_without_a_value_is_refused_by_name() -> None:
         filled(TEXT, {}, job="kpis", source="kpis.sql")
 
 
+SAFE = "CREATE TABLE t WITH (\n  'topic' = '@TOPIC@',\n  @KAFKA_SECURITY@\n  'format' = 'json'\n);\n"
+
+
+def secured(settings: dict[str, str]) -> Any:
+    return filled(SAFE, {"TOPIC": "sales"}, job="kpis", source="kpis.sql", security=lambda: settings)
+
+
+def test_a_safe_connection_adds_options_and_no_line() -> None:
+    text = secured({"security.protocol": "SASL_SSL", "sasl.mechanism": "PLAIN"}).text
+    assert "\n  'properties.security.protocol' = 'SASL_SSL', 'properties.sasl.mechanism' = 'PLAIN',\n" in text
+    assert text.count("\n") == SAFE.count("\n")
+
+
+def test_a_script_is_the_one_it_was_when_the_connection_is_plain() -> None:
+    without = filled(SAFE.replace("  @KAFKA_SECURITY@\n", ""), {"TOPIC": "sales"}, job="kpis", source="kpis.sql")
+    assert secured({}).digest == without.digest
+
+
+def test_a_connection_that_could_leave_its_quotes_is_refused_by_name() -> None:
+    with pytest.raises(SpecError, match=r"ssl\.truststore\.location has a quotation mark"):
+        secured({"ssl.truststore.location": "/x', 'topic' = 'y"})
+
+
+def test_the_connection_is_not_read_when_no_place_asks_for_it() -> None:
+    def away() -> dict[str, str]:
+        raise AssertionError
+
+    filled(TEXT, {"TOPIC": "sales"}, job="kpis", source="kpis.sql", security=away)
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"none\.sql cannot be read: No such file"):
         read_script(tmp_path / "none.sql", {}, job="kpis")
