@@ -1,0 +1,1 @@
+"""Tallyclerk's page in Airflow's user interface: a FastAPI application that the API server mounts at ``/tallyclerk``."""
