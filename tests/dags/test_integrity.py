@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DAG_FILES = sorted((ROOT / "dags").rglob("*.py"))
 HEAVY = ("pyarrow", "pandas", "numpy", "duckdb", "deltalake", "cassandra", "confluent_kafka", "pyspark", "psycopg")
 PARSE_CPU_SECONDS = 2.0
-BASES = {"LoadOperator", "LakeLoadOperator"}
+BASES = {"LoadOperator", "LakeLoadOperator", "ReplayOperator"}
 """Operator classes that no DAG uses: they exist to be derived from."""
 
 MEASURE = """

@@ -19,6 +19,7 @@ from tallyclerk.exceptions.bases import (
     TransientError,
 )
 from tallyclerk.exceptions.record import (
+    CorrectionsRejectedError,
     DamagedFileError,
     DriftError,
     HeaderError,
@@ -69,6 +70,7 @@ __all__ = [
     "ConnectorFailedError",
     "ConnectorNotReadyError",
     "ConnectorRefusedError",
+    "CorrectionsRejectedError",
     "DamagedFileError",
     "DriftError",
     "FlinkJobBusyError",

@@ -59,6 +59,17 @@ class TooManyRejectsError(RecordError):
         )
 
 
+class CorrectionsRejectedError(RecordError):
+    """What a person has corrected does not fit the contract either."""
+
+    def __init__(self, *, load: str, findings: Sequence[str]) -> None:
+        listed = "".join(f"\n  {line}" for line in findings)
+        super().__init__(
+            f"{load} is loaded, and corrected records of it are rejected still. Correct them again: the newest correction of a "
+            f"record counts.{listed}"
+        )
+
+
 class LedgerError(RecordError):
     """The counts of a load do not add up: rows were lost or doubled on the way."""
 

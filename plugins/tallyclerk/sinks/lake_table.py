@@ -234,6 +234,18 @@ def partition_of(day: date) -> dict[str, str]:
     return {"year": str(day.year), "month": str(day.month), "day": str(day.day)}
 
 
+def window_rows(table: DeltaTable, window: Window) -> list[dict[str, Any]]:
+    """A Delta table's rows of one day's window, without the partition columns."""
+    import pyarrow.compute as pc
+
+    day = window.day
+    own = (
+        (pc.field("year") == day.year) & (pc.field("month") == day.month) & (pc.field("day") == day.day)
+        & (pc.field("window") == window.key)
+    )  # fmt: skip
+    return table.to_pyarrow_dataset().to_table(filter=own).drop_columns(["year", "month", "day"]).to_pylist()
+
+
 def _add_action(file: StagedFile) -> AddAction:
     from deltalake.transaction import AddAction
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import date
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tallyclerk.core.extract import SpooledFile
 from tallyclerk.core.ledger import Ledger
@@ -16,7 +16,7 @@ from tallyclerk.core.receipt import Receipt
 from tallyclerk.core.window import Window
 from tallyclerk.exceptions import ConcurrentLoadError
 from tallyclerk.sinks.lake_stream import LakeStream, StreamHead
-from tallyclerk.sinks.lake_table import COMMIT_ATTEMPTS, PARTITION_COLUMNS, LakeTable
+from tallyclerk.sinks.lake_table import COMMIT_ATTEMPTS, PARTITION_COLUMNS, LakeTable, window_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -54,6 +54,11 @@ class Quarantine:
     @property
     def uri(self) -> str:
         return self._table.uri
+
+    def of_window(self, window: Window) -> tuple[list[dict[str, Any]], Receipt | None]:
+        """The window's quarantined records, and the receipt of the load that put them there."""
+        table = self._table.open()
+        return ([], None) if table is None else (window_rows(table, window), self._table.receipt(window))
 
     def replace_window(self, window: Window, rejects: SpooledFile | None, receipt: Receipt) -> str:
         """Make ``rejects`` the window's only quarantined records; called before the rows are committed.
