@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Renders all variants with compose's own loader, built from its Go module: needs Go, and no container engine. For releases: minutes to build.
-#   scripts/compose-config.sh            checks base, dev, test, prod; and that prod is refused while something required is not set
+# Renders all variants with compose's own loader, built from its Go module: needs Go 1.23, and no container engine.
+#   scripts/compose-config.sh            checks base, dev, test, prod; that none shows a secret of the environment; and that prod is
+#                                        refused while something required is not set
 # LOADER=/path uses one that was built before.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -9,7 +10,7 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 
 if [[ -z ${LOADER:-} ]]; then
-  command -v go >/dev/null || { echo "Go is needed to build the loader: install it, or run docker compose config where there is Docker" >&2; exit 1; }
+  command -v go >/dev/null || { echo "Go is needed to build the loader: install Go 1.23 or newer, or name a loader that was built elsewhere: LOADER=/path" >&2; exit 1; }
   cat >"$folder/main.go" <<'GO'
 package main
 
@@ -45,13 +46,20 @@ fi
 
 required=(TALLYCLERK_SECRETS_FOLDER=/secrets TALLYCLERK_TLS_FOLDER=/tls TALLYCLERK_BIND_ADDRESS=127.0.0.1
   TALLYCLERK_AIRFLOW_URL=https://airflow.example.com TALLYCLERK_SHOP_URL=https://shop.example.com)
-clean=(env -i "PATH=$PATH" "HOME=$HOME")
+# each secret has a value that must not come out again
+mapfile -t secrets < <(sed -n 's/^    "\(TALLYCLERK_[A-Z_]*\)": _.*/\1/p' stack/dotenv_file.py)
+clean=(env -i "PATH=$PATH" "HOME=$HOME" "${secrets[@]/%/=s3cret-value}")
 for variant in base dev test prod; do
   files=(docker-compose.yaml)
   [[ $variant == base ]] || files+=("docker-compose.$variant.yaml")
   "${clean[@]}" "${required[@]}" "$LOADER" "${files[@]}" >"$folder/$variant.yaml"
   echo "$variant: $(grep -c '^    image: ' "$folder/$variant.yaml") services"
 done
+if grep -l s3cret-value "$folder"/*.yaml >&2; then
+  echo "a secret stands in what compose renders" >&2
+  exit 1
+fi
+echo "secrets: none of ${#secrets[@]} is in the output"
 for variable in "${required[@]}"; do
   given=("${required[@]/$variable/UNUSED=1}")
   if "${clean[@]}" "${given[@]}" "$LOADER" docker-compose.yaml docker-compose.prod.yaml >/dev/null 2>"$folder/refusal"; then
