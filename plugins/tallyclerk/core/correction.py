@@ -65,7 +65,7 @@ class AskedCorrection:
         return read
 
 
-def _mistake(entry: Mapping[str, Any]) -> str:
+def _mistake(entry: Any) -> str:
     if not isinstance(entry, Mapping):
         return "is no JSON object; write {source, record_number, text}"
     if unknown := set(entry) - {"source", "record_number", "text"}:

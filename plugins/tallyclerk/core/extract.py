@@ -37,7 +37,7 @@ class Extract:
     :param rejects: the records for quarantine, in the quarantine's schema; their distinct (file, record) pairs
         add up to ``ledger.rejected``. None when nothing was rejected.
     :param dated_rejects: instead of ``rejects``, of a load of several days: files of one day each.
-    :param sources, cursor, fingerprint: as in :class:`~tallyclerk.core.receipt.Receipt`.
+    :param sources, cursor, fingerprint, details: as in :class:`~tallyclerk.core.receipt.Receipt`.
     """
 
     schema: pa.Schema
@@ -48,6 +48,7 @@ class Extract:
     sources: tuple[dict[str, Any], ...] = ()
     cursor: dict[str, Any] = field(default_factory=dict)
     fingerprint: str = ""
+    details: dict[str, Any] = field(default_factory=dict)
 
 
 class Source(Protocol):

@@ -5,18 +5,22 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from tallyclerk.contracts import Contract
 from tallyclerk.contracts.model import CsvDialect
 from tallyclerk.contracts.projections import arrow_schema
+from tallyclerk.core.correction import Correction
 from tallyclerk.core.extract import Extract
 from tallyclerk.core.ledger import Ledger
 from tallyclerk.core.window import Window
 from tallyclerk.exceptions import HeaderError, NoInputError, RecordError, SpecError, TooManyRejectsError
 from tallyclerk.sources.csv_account import read_file
+from tallyclerk.sources.csv_corrections import CorrectedFile, CsvCorrections
 from tallyclerk.sources.csv_engine import connect
 from tallyclerk.sources.csv_keys import deduplicated
 from tallyclerk.sources.csv_progress import told_progress
@@ -41,6 +45,7 @@ class CsvFiles:
     :param required, filters: see :class:`~tallyclerk.sources.csv_query.CsvQuery`.
     :param deduplicate_by: key columns of which only the last record of the window is kept; empty for none.
     :param allow_empty: a window without files gives no rows instead of an error.
+    :param corrections: of the window's rejected records, the newest of each; those of files that changed do not apply.
     """
 
     contract: Contract
@@ -53,6 +58,7 @@ class CsvFiles:
     max_rejected_ratio: float = 0.1
     allow_empty: bool = False
     load_id: str = ""
+    corrections: tuple[Correction, ...] = ()
 
     def files(self, window: Window) -> list[Path]:
         """The window's files by name.
@@ -84,17 +90,19 @@ class CsvFiles:
             ]
             for file in landed:
                 self._check_header(file)
-            accounts = []
+            read = []
             for number, file in enumerate(landed):
                 with told_progress(connection, file):
-                    accounts.append(read_file(connection, query, file, directory / f"rows-{number:05d}.parquet"))
+                    account = read_file(connection, query, file, directory / f"rows-{number:05d}.parquet")
+                read.append(CsvCorrections(connection, query, directory).applied(account, self.corrections))
+            accounts = [each.account for each in read]
             ledger = sum((account.ledger for account in accounts), Ledger())
             rejects = [(account.file.uri, reject) for account in accounts for reject in account.rejects]
             self._check_rejects(ledger, rejects, query)
-            spools = [account.spool for account in accounts if account.spool.rows]
+            spools = [spool for each in read for spool in (each.account.spool, each.spool) if spool and spool.rows]
             if self.deduplicate_by and spools:
                 spools, repeated = deduplicated(
-                    connection, query, keys=self.deduplicate_by, landed=landed, spools=spools, directory=directory
+                    connection, query, keys=self.deduplicate_by, read=read, spools=spools, directory=directory
                 )
                 ledger = replace(ledger, written=ledger.written - repeated, deduplicated=repeated)
             warnings = table_warnings(connection, self.contract, spools, keys_are_unique=bool(self.deduplicate_by))
@@ -113,12 +121,13 @@ class CsvFiles:
                 contract_version=self.contract.version,
             ),
             sources=tuple(account.facts(warnings) for account in accounts),
+            details=self._corrected(read),
             fingerprint=self.fingerprint_of([(Path(file.uri).name, file.sha256) for file in landed]),
         )
 
     def fingerprint_of(self, digests: Sequence[tuple[str, str]]) -> str:
         """The load's fingerprint, from the name and SHA-256 of each file; the same whichever engine reads them."""
-        decides = {
+        decides: dict[str, Any] = {
             "files": list(digests),
             "contract": self.contract.fingerprint,
             "dialect": [str(getattr(self.dialect, name)) for name in sorted(self.dialect.__slots__)],
@@ -126,7 +135,23 @@ class CsvFiles:
             "filters": self.filters,
             "key": self.deduplicate_by,
         }
+        known = set(digests)
+        if applying := [each.decides for each in self.corrections if each.record[:2] in known]:
+            decides["corrections"] = sorted(applying, key=lambda decided: decided[:3])
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+
+    def _corrected(self, read: Sequence[CorrectedFile]) -> dict[str, Any]:
+        """What became of the corrections, for the receipt; nothing where there are none."""
+        if not self.corrections:
+            return {}
+        told = sum((Counter(each.counts) for each in read), Counter[str]())
+        files = {(Path(each.account.file.uri).name, each.account.file.sha256) for each in read}
+        changed = sum(each.record[:2] not in files for each in self.corrections)
+        counts = {name: told[name] for name in ("applied", "given_up", "rejected")}
+        counts["of_changed_files"] = changed
+        # the record fits as it was delivered: the contract was mended since
+        counts["not_needed"] = len(self.corrections) - sum(counts.values())
+        return {"corrected": counts["applied"], "corrections": counts}
 
     def _check_header(self, file: LandingFile) -> None:
         """Names are compared before the data is read, because the reader goes by position alone."""

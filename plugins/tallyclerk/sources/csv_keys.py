@@ -14,8 +14,9 @@ from tallyclerk.sources.csv_rejects import forget_rejects
 if TYPE_CHECKING:
     import duckdb
 
+    from tallyclerk.sources.csv_corrections import CorrectedFile
     from tallyclerk.sources.csv_query import CsvQuery
-    from tallyclerk.sources.landing_file import LandingFile
+
 SORTED_ROWS = 20_000_000
 """Up to here the keys' hashes, 8 bytes each, are sorted in memory, at half the cost of the engine's own count."""
 
@@ -25,7 +26,7 @@ def deduplicated(
     query: CsvQuery,
     *,
     keys: Sequence[str],
-    landed: Sequence[LandingFile],
+    read: Sequence[CorrectedFile],
     spools: list[SpooledFile],
     directory: Path,
 ) -> tuple[list[SpooledFile], int]:
@@ -35,25 +36,31 @@ def deduplicated(
         return spools, 0
     connection.execute("SET preserve_insertion_order = true")
     numbered = []
-    for number, file in enumerate(landed):
+    for number, each in enumerate(read):
         target = directory / f"numbered-{number:05d}.parquet"
-        forget_rejects(connection)
-        copy(
-            connection,
-            f'SELECT *, {number} AS "file number" FROM ({query.rows(str(file.path), numbered=True)})',
-            target,
-        )
+        _numbered(connection, query.rows(str(each.account.file.path), numbered=True), number, '"record number"', target)
         numbered.append(target)
+        if each.mended is not None:
+            # a corrected record stands where the delivered one stood
+            place = f'({list(each.places)}::DOUBLE[])["record number"]'
+            target = directory / f"numbered-{number:05d}-corrected.parquet"
+            _numbered(connection, query.rows(str(each.mended.path), numbered=True), number, place, target)
+            numbered.append(target)
     target = directory / "deduplicated.parquet"
     kept = copy(
         connection,
-        f'SELECT * EXCLUDE ("record number", "file number") FROM read_parquet({paths_list(numbered)}) '
+        f'SELECT * EXCLUDE ("record number", "file number", "place") FROM read_parquet({paths_list(numbered)}) '
         f"QUALIFY row_number() OVER (PARTITION BY {', '.join(map(quoted, keys))} "
-        'ORDER BY "file number" DESC, "record number" DESC) = 1',
+        'ORDER BY "file number" DESC, "place" DESC, "record number" DESC) = 1',
         target,
     )
     connection.execute("SET preserve_insertion_order = false")
     return [SpooledFile(target, kept)], rows - kept
+
+
+def _numbered(connection: duckdb.DuckDBPyConnection, rows: str, file_number: int, place: str, target: Path) -> None:
+    forget_rejects(connection)
+    copy(connection, f'SELECT *, {file_number} AS "file number", {place}::DOUBLE AS "place" FROM ({rows})', target)
 
 
 def _may_repeat(

@@ -143,7 +143,7 @@ class LakeLoadOperator(LoadOperator):
                 fingerprint=extract.fingerprint,
                 sources=extract.sources,
                 cursor=extract.cursor,
-                details={"seconds": round(time.monotonic() - started, 3), "engine": "local"},
+                details={"seconds": round(time.monotonic() - started, 3), "engine": "local", **extract.details},
             )
             quarantine = Quarantine(self.quarantine_uri(lake, contract), dataset=contract.dataset)
             receipt = replace(receipt, quarantine=quarantine.replace_window(window, extract.rejects, receipt))

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tallyclerk.core.receipt import load_name
 from tallyclerk.exceptions import SpecError
 from tallyclerk.transfers.base import LakeLoadOperator
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from tallyclerk.core.receipt import Receipt
     from tallyclerk.core.window import Window
     from tallyclerk.hooks.lake import LakeHook
+    from tallyclerk.sinks.corrections import Corrections
     from tallyclerk.transfers.csv_load_on_spark import CsvLoadOnSpark
 
 
@@ -39,12 +41,19 @@ class CsvToHdfsOperator(LakeLoadOperator):
     :param deduplicate_by: key of which the last record of the window is kept; the contract's primary key when None.
     :param max_rejected_ratio: share of records above which mode PERMISSIVE fails.
     :param allow_empty: a day without files gives no rows instead of an error.
+    :param corrections: path of the table of corrections; ``/data/corrections/<dataset>`` when None. Templated.
     :param engine: ``local`` or ``spark``.
     :param spark_conn_id: connection of type ``spark``, for the Spark engine.
     :param spark_conf: Spark properties of the application. Templated.
     """
 
-    template_fields: Sequence[str] = (*LakeLoadOperator.template_fields, "pattern", "row_filters", "spark_conf")
+    template_fields: Sequence[str] = (
+        *LakeLoadOperator.template_fields,
+        "pattern",
+        "row_filters",
+        "corrections",
+        "spark_conf",
+    )
 
     def __init__(
         self,
@@ -60,6 +69,7 @@ class CsvToHdfsOperator(LakeLoadOperator):
         deduplicate_by: Sequence[str] | None = None,
         max_rejected_ratio: float = 0.1,
         allow_empty: bool = False,
+        corrections: str | None = None,
         engine: str = "local",
         spark_conn_id: str = "spark_default",
         spark_conf: Mapping[str, str] | None = None,
@@ -70,7 +80,7 @@ class CsvToHdfsOperator(LakeLoadOperator):
         self.delimiter, self.null_text, self.encoding, self.mode = delimiter, null_text, encoding, mode
         self.required_columns, self.row_filters = required_columns, row_filters
         self.deduplicate_by, self.max_rejected_ratio = deduplicate_by, max_rejected_ratio
-        self.allow_empty = allow_empty
+        self.allow_empty, self.corrections = allow_empty, corrections
         self.engine, self.spark_conn_id, self.spark_conf = engine, spark_conn_id, spark_conf
         self._load_on_spark: CsvLoadOnSpark | None = None
 
@@ -80,6 +90,13 @@ class CsvToHdfsOperator(LakeLoadOperator):
 
         if self.engine not in ("local", "spark"):
             raise SpecError(f"engine={self.engine!r} is not one of local, spark.")
+        if isinstance(source, CsvFiles):
+            source = replace(source, corrections=self._corrections(lake, contract).of_window(window))
+            if source.corrections and self.engine == "spark":
+                raise SpecError(
+                    f"{load_name(contract.dataset, window)} has corrections of rejected records, which engine='spark' does not "
+                    "apply; nothing was loaded. Load the day with engine='local', or mend the files."
+                )
         # a day without files needs no cluster
         if self.engine == "local" or not isinstance(source, CsvFiles) or not source.files(window):
             return super().load(lake, window, contract, source, load_id)
@@ -90,6 +107,12 @@ class CsvToHdfsOperator(LakeLoadOperator):
             source=source, spark_conn_id=self.spark_conn_id, conf=dict(self.spark_conf or {})
         )
         return self._load_on_spark.run(window, table, self.quarantine_uri(lake, contract))
+
+    def _corrections(self, lake: LakeHook, contract: Contract) -> Corrections:
+        from tallyclerk.sinks.corrections import Corrections
+
+        uri = lake.uri(self.corrections or f"/data/corrections/{contract.dataset}")
+        return Corrections(uri, dataset=contract.dataset)
 
     def on_kill(self) -> None:
         if self._load_on_spark is not None:
