@@ -13,6 +13,8 @@ from pathlib import Path
 from stack.errors import ToolMissingError
 
 NEEDED = 17
+INSTALLED = Path("/usr/lib/jvm")
+"""Where distributions put it."""
 
 
 @cache
@@ -54,4 +56,4 @@ def candidates() -> Iterator[str]:
         yield f"{home}/bin/java"
     if on_path := shutil.which("java"):
         yield on_path
-    yield from map(str, sorted(Path("/usr/lib/jvm").glob("*17*/bin/java")))
+    yield from map(str, sorted(INSTALLED.glob("*17*/bin/java")))

@@ -14,6 +14,10 @@ from stack.java import candidates, java_version
 from stack.settings import MARK, Settings
 
 _LISTEN = "0A"  # TCP_LISTEN in /proc/net/tcp
+CGROUPS = Path("/sys/fs/cgroup")
+"""Where the kernel tells what a container, or a user's session, may use..."""
+OUR_CGROUPS = Path("/proc/self/cgroup")
+"""...and which of these groups we are in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +128,34 @@ def _resident_mib(pid: int) -> int:
 
 
 def _available_memory_mib() -> int:
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) >> 10
-    return 0
+    """What the machine has left, or less where a limit is nearer: a container's does not show in /proc/meminfo."""
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    machine = next((int(line.split()[1]) >> 10 for line in lines if line.startswith("MemAvailable:")), 0)
+    return min([machine, *_room_below_limits()])
+
+
+def _room_below_limits() -> Iterator[int]:
+    """For each memory cgroup of ours and those above it that have a limit, in version 2 and 1."""
+    for line in OUR_CGROUPS.read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        if not controllers:
+            root, limit, usage, cache = CGROUPS, "memory.max", "memory.current", "inactive_file "
+        elif "memory" in controllers.split(","):
+            root, limit, usage, cache = (
+                CGROUPS / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file ",
+            )  # fmt: skip
+        else:
+            continue
+        # within a container the path may be the host's, of which only the root is seen
+        folder = root / path.lstrip("/")
+        for each in (folder, *folder.parents):
+            if each.is_relative_to(root) and (each / usage).exists():
+                most = (each / limit).read_text().strip() if (each / limit).exists() else "max"
+                if most != "max":
+                    files = next(
+                        (int(text.split()[1]) for text in (each / "memory.stat").read_text().splitlines() if text.startswith(cache)), 0
+                    )  # fmt: skip
+                    yield (int(most) - int((each / usage).read_text()) + files) >> 20
 
 
 def _folder_mib(folder: Path) -> int:
