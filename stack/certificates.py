@@ -60,7 +60,8 @@ def make_certificates(settings: Settings, folder: Path) -> None:
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
         _write(folder / f"{service}.pem", [private, _pem(certificate), _pem(authority)])
-    _write(folder / "kafka.properties", [_kafka_logins(settings).encode()])
+    for name, text in _kafka_logins(settings).items():
+        _write(folder / name, [text.encode()])
     # last: what is half done is not taken for done
     _write(folder / "ca.pem", [_pem(authority)], mode=0o644)
 
@@ -94,8 +95,8 @@ def _pem(certificate: Certificate) -> bytes:
     return certificate.public_bytes(Encoding.PEM)
 
 
-def _kafka_logins(settings: Settings) -> str:
-    """The broker's and the Connect worker's login, as their configuration provider reads them."""
+def _kafka_logins(settings: Settings) -> Mapping[str, str]:
+    """The broker's login with the users that it knows, and the Connect worker's, as their configuration providers read them."""
     passwords = {KAFKA_ADMIN: settings.secret("KAFKA_BROKER_PASSWORD"), KAFKA_USER: settings.secret("KAFKA_PASSWORD")}
     broker, client = (
         "org.apache.kafka.common.security.plain.PlainLoginModule required "
@@ -103,7 +104,7 @@ def _kafka_logins(settings: Settings) -> str:
         for user in (KAFKA_ADMIN, KAFKA_USER)
     )
     known = " ".join(f'user_{user}="{password}"' for user, password in passwords.items())
-    return f"broker={broker} {known};\nclient={client};\n"
+    return {"kafka.properties": f"broker={broker} {known};\n", "kafka-client.properties": f"client={client};\n"}
 
 
 def _write(path: Path, parts: Iterable[bytes], *, mode: int = 0o600) -> None:

@@ -1,7 +1,8 @@
 """TLS and passwords between the services, where TALLYCLERK_TLS names a folder of certificates; on one machine's loopback there is none.
 
 The folder holds `ca.pem` and, for each service, `<service>.pem`: private key and certificate chain. `stack/certificates.py` makes one
-for a trial. Passwords stay out of configuration files: Kafka reads them from `kafka.properties` in the same folder.
+for a trial. Passwords stay out of configuration files: Kafka reads them from `kafka.properties` in the same folder,
+Kafka Connect its own from `kafka-client.properties`.
 
 Kafka knows two users: KAFKA_USER, as which everything of ours reads and writes, may what `stack/kafka_access.py` grants; KAFKA_ADMIN, the
 broker itself, may everything, and is used otherwise only where topics and grants are made.
@@ -93,14 +94,14 @@ def connect_worker(settings: Settings) -> dict[str, str]:
         for line in (
             "security.protocol=SASL_SSL",
             "sasl.mechanism=PLAIN",
-            f"sasl.jaas.config=${{file:{folder}/kafka.properties:client}}",
+            f"sasl.jaas.config=${{file:{folder}/kafka-client.properties:client}}",
             "ssl.truststore.type=PEM",
             f"ssl.truststore.location={folder}/ca.pem",
         )
     ]
     return {
         "SECURITY": "".join(f"{line}\n" for line in lines),
-        "SECRETS": f"{settings.connect_secrets},{folder}/kafka.properties",
+        "SECRETS": f"{settings.connect_secrets},{folder}/kafka-client.properties",
     }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from stack.settings import LOOPBACK
 from tests.containers import Containers, containers
 
 # in the order of compose: who logs in to Kafka does so after its topics and grants were made
@@ -18,5 +19,7 @@ ENCRYPTED = (
 @pytest.fixture(scope="package")
 def encrypted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containers]:
     home, certificates = tmp_path_factory.mktemp("encrypted"), tmp_path_factory.mktemp("certificates")
-    with containers(home, *ENCRYPTED, TLS=str(certificates), CASSANDRA_HEAP="512m") as started:
+    # delta-rs goes to the address from which the DataNode has registered, which on this machine is the first of loopback
+    options = {"TLS": str(certificates), "CASSANDRA_HEAP": "512m", "HDFS_DATANODE_HOST": LOOPBACK}
+    with containers(home, *ENCRYPTED, **options) as started:
         yield started
