@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 ARG_DATE = Arg(("--date",), metavar="YYYY-MM-DD", help="one day (UTC)")
 ARG_DATE_REQUIRED = Arg(("--date",), metavar="YYYY-MM-DD", required=True, help="the day (UTC)")
 ARG_DATASET = Arg(("--dataset",), metavar="NAME", help="one data set")
+ARG_DATASET_NAMED = Arg(("dataset",), metavar="DATASET", help="the contract's name")
 ARG_LIMIT = Arg(("--limit",), type=positive_int(allow_zero=False), default=20, metavar="N", help="default: %(default)s")
 ARG_FORMAT = Arg(("-o", "--output"), choices=("table", "json"), default="table", help="default: %(default)s")
 
@@ -87,6 +88,50 @@ SUBCOMMANDS: tuple[CLICommand, ...] = (
                 help="Show rejected records with file, record, column, reason and text",
                 func=lazy_load_command("tallyclerk.cli.ledger.quarantine_list"),
                 args=(ARG_DATASET, ARG_DATE, ARG_LIMIT, ARG_FORMAT, ARG_VERBOSE),
+            ),
+            ActionCommand(
+                name="export",
+                help="Write a day's rejected records to a file, to be corrected there",
+                func=lazy_load_command("tallyclerk.cli.replay.export"),
+                args=(
+                    ARG_DATASET_NAMED,
+                    ARG_DATE_REQUIRED,
+                    Arg(("file",), metavar="FILE", help=".csv, or else JSON lines"),
+                    ARG_VERBOSE,
+                ),
+            ),
+            ActionCommand(
+                name="replay",
+                help="Keep corrections of a day's rejected records, and load the day again with them",
+                description=(
+                    "Keep corrections of a day's rejected records, load the day again with them, and wait until its ledger closes.\n"
+                    "Without a correction the day is only loaded again, after its contract or its source was mended.\n"
+                    "Exit codes: 0 replayed, 1 the run failed or a corrected record is still wrong, 2 refused."
+                ),
+                func=lazy_load_command("tallyclerk.cli.replay.replay"),
+                args=(
+                    ARG_DATASET_NAMED,
+                    ARG_DATE_REQUIRED,
+                    Arg(
+                        ("--record",), type=positive_int(allow_zero=False), metavar="N", help="a record, by its number"
+                    ),
+                    Arg(
+                        ("--source",),
+                        metavar="NAME",
+                        help="its file, where several files have a record N in quarantine",
+                    ),
+                    Arg(("--text",), metavar="TEXT", help="the whole record as it ought to have been delivered"),
+                    Arg(("--give-up",), action="store_true", help="Count the record as filtered from now on"),
+                    Arg(
+                        ("--corrections",),
+                        metavar="FILE",
+                        help="many corrections: .csv or .jsonl, as `export` writes them",
+                    ),
+                    Arg(("--note",), metavar="TEXT", help="why, for those who ask later"),
+                    Arg(("-n", "--dry-run"), action="store_true", help="Show what would be corrected, change nothing"),
+                    Arg(("--no-wait",), action="store_true", help="Return once the run is queued"),
+                    ARG_VERBOSE,
+                ),
             ),
         ),
     ),

@@ -53,8 +53,11 @@ def quarantine_list(args: Namespace) -> int:
             continue
         if DeltaTable.is_deltatable(uri):
             rows += DeltaTable(uri).to_pyarrow_dataset().to_table(filter=condition).to_pylist()
+    corrected = _newest_corrections(root, {row["dataset"] for row in rows}, condition)
+    for row in rows:
+        row["correction"] = corrected.get((row["dataset"], row["window"], row["source"], row["record_number"]))
     rows.sort(key=lambda row: (row["window"], row["source"], -row["record_number"]), reverse=True)
-    fields = ["window", "dataset", "source", "record_number", "column", "reason", "detail", "raw_text"]
+    fields = ["window", "dataset", "source", "record_number", "column", "reason", "detail", "correction", "raw_text"]
     if args.output == "json":
         print(json.dumps(rows[: args.limit], indent=2, default=str))
     elif rows:
@@ -62,6 +65,23 @@ def quarantine_list(args: Namespace) -> int:
     else:
         print("nothing is in quarantine")
     return EXIT_OK
+
+
+def _newest_corrections(root: str, datasets: set[str], condition: Any) -> dict[tuple[str, str, str, int], int]:
+    """The newest revision for each record (data set, window, source, number): who is still in quarantine awaits its replay, or
+    was corrected wrongly."""
+    from deltalake import DeltaTable
+
+    found: dict[tuple[str, str, str, int], int] = {}
+    for dataset in datasets:
+        uri = f"{root}/data/corrections/{dataset}"
+        if DeltaTable.is_deltatable(uri):
+            columns = ["dataset", "window", "source", "record_number", "revision"]
+            for row in DeltaTable(uri).to_pyarrow_dataset().to_table(columns, filter=condition).to_pylist():
+                *record, revision = row.values()
+                key = tuple(record)
+                found[key] = max(revision, found.get(key, 0))
+    return found
 
 
 def _latest(found: list[Receipt]) -> Iterator[Receipt]:

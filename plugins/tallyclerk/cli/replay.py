@@ -1,0 +1,157 @@
+"""``airflow tallyclerk quarantine replay`` and ``export``: mend what was rejected, and load its day again."""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from tallyclerk.cli.console import EXIT_FAILED, EXIT_OK, command
+from tallyclerk.cli.lake import lake_root, print_table
+from tallyclerk.core.correction import AskedCorrection
+from tallyclerk.core.window import Window
+from tallyclerk.exceptions import SpecError
+from tallyclerk.sinks.quarantine import Quarantine
+
+REPLAY_DAG = "quarantine_replay"
+_POLL_INTERVAL_SECONDS = 2.0
+_FIELDS = ("source", "record_number", "text", "reason")
+
+
+@command
+def replay(args: Namespace) -> int:
+    """Start the DAG that keeps the corrections and loads the day again; its outcome is the exit code."""
+    window = Window.of_day(args.date)
+    records = _records(args.dataset, window)
+    stated = _stated(args, {(record["source"], record["record_number"]): record["text"] for record in records})
+    asked = AskedCorrection.read_all(stated)
+    unknown = [each for each in asked if not any(_is_of(each, record) for record in records)]
+    if unknown and args.dry_run:
+        listed = ", ".join(str(each.record_number) for each in unknown)
+        raise SpecError(f"Not in the day's quarantine: record {listed}. See `airflow tallyclerk quarantine list`.")
+    print(f"{args.dataset}@{window.key}: {len(records)} records in quarantine, {len(asked)} corrections")
+    if args.dry_run:
+        print_table(["record_number", "text"], ([str(each.record_number), each.text or "given up"] for each in asked))
+        return EXIT_OK
+    run_id = _trigger({"dataset": args.dataset, "date": window.key, "corrections": stated, "note": args.note or ""})
+    print(f"{REPLAY_DAG} {run_id} is queued")
+    return EXIT_OK if args.no_wait else _wait(run_id)
+
+
+@command
+def export(args: Namespace) -> int:
+    """Write a day's rejected records to a file to edit, one a record; what is left as it is is no correction."""
+    records = _records(args.dataset, Window.of_day(args.date))
+    path = Path(args.file)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        if path.suffix == ".csv":
+            writer = csv.DictWriter(file, _FIELDS)
+            writer.writeheader()
+            writer.writerows(records)
+        else:
+            file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+    print(f"{len(records)} records in {path}; edit their text and pass it to `quarantine replay --corrections`")
+    return EXIT_OK
+
+
+def read_corrections(path: Path, rejected: dict[tuple[str, int], str]) -> list[dict[str, Any]]:
+    """The corrections of a ``.csv`` (an empty text gives the record up) or ``.jsonl`` file.
+
+    :param rejected: the text of each record by source and number; a record that still has it is left out.
+    :raises SpecError: the file cannot be read as one of the two.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            if path.suffix == ".csv":
+                rows: list[dict[str, Any]] = [
+                    {**row, "record_number": int(row["record_number"]), "text": row["text"] or None}
+                    for row in csv.DictReader(file)
+                ]
+            else:
+                rows = [json.loads(line) for line in file if line.strip()]
+        read = [{name: row[name] for name in _FIELDS[:3] if name in row} for row in rows]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SpecError(
+            f"{path} cannot be read as corrections ({error}); write .csv with the columns source, record_number and text, or .jsonl "
+            "with these keys, as `airflow tallyclerk quarantine export` does."
+        ) from error
+    return [
+        row for row in read if rejected.get((row.get("source", ""), row.get("record_number", 0))) != row.get("text")
+    ]
+
+
+def _stated(args: Namespace, rejected: dict[tuple[str, int], str]) -> list[dict[str, Any]]:
+    if args.corrections:
+        if args.record:
+            raise SpecError("Give --record with --text or --give-up, or --corrections; not both.")
+        return read_corrections(Path(args.corrections), rejected)
+    if not args.record:
+        return []
+    if (args.text is None) != args.give_up:
+        raise SpecError("--record needs --text, the whole record as it ought to be, or --give-up.")
+    return [{"record_number": args.record, "text": args.text, **({"source": args.source} if args.source else {})}]
+
+
+def _records(dataset: str, window: Window) -> list[dict[str, Any]]:
+    """The window's quarantined records, one entry each with all its reasons."""
+    rows, _ = Quarantine(f"{lake_root()}/data/quarantine/{dataset}", dataset=dataset).of_window(window)
+    records: dict[tuple[str, int], dict[str, Any]] = {}
+    for row in sorted(rows, key=lambda row: (row["source"], row["record_number"])):
+        reason = f"{row['column']} {row['reason']}: {row['detail']}".strip()
+        record = records.setdefault(
+            (row["source"], row["record_number"]),
+            dict(zip(_FIELDS, (row["source"], row["record_number"], row["raw_text"], ""), strict=True)),
+        )
+        record["reason"] = "; ".join(filter(None, (record["reason"], reason)))
+    return list(records.values())
+
+
+def _is_of(asked: AskedCorrection, record: dict[str, Any]) -> bool:
+    names = ("", record["source"], record["source"].rpartition("/")[2])
+    return asked.record_number == record["record_number"] and asked.source in names
+
+
+def _trigger(conf: dict[str, Any]) -> str:
+    """:raises SpecError: Airflow does not know the DAG, or it is paused: a run would never begin."""
+    from airflow.api.common.trigger_dag import trigger_dag
+    from airflow.exceptions import DagNotFound
+    from airflow.models import DagModel
+    from airflow.utils.platform import getuser
+    from airflow.utils.types import DagRunTriggeredByType
+
+    model = DagModel.get_current(REPLAY_DAG)
+    if model is not None and model.is_paused:
+        raise SpecError(f"The DAG {REPLAY_DAG} is paused; run `airflow dags unpause {REPLAY_DAG}`.")
+    try:
+        run = trigger_dag(REPLAY_DAG, triggered_by=DagRunTriggeredByType.CLI, triggering_user_name=getuser(), conf=conf)
+    except DagNotFound:
+        raise SpecError(f"Airflow does not know the DAG {REPLAY_DAG}; see `airflow dags list-import-errors`.") from None
+    if run is None:
+        raise SpecError(f"Airflow made no run of {REPLAY_DAG}.")
+    return str(run.run_id)
+
+
+def _wait(run_id: str) -> int:
+    """Until the run is over; what its tasks have raised stands in their logs."""
+    from airflow.models import DagRun
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    while True:
+        with create_session() as session:
+            run = session.scalar(select(DagRun).where(DagRun.dag_id == REPLAY_DAG, DagRun.run_id == run_id))
+            state = None if run is None else str(run.state)
+            failed = [] if run is None else [ti.task_id for ti in run.task_instances if str(ti.state) == "failed"]
+        if state == "success":
+            print("replayed; `airflow tallyclerk ledger` shows the day's new receipt")
+            return EXIT_OK
+        if state not in ("queued", "running"):
+            print(
+                f"the run {run_id} is {state or 'deleted'}"
+                + (f": see the log of {', '.join(failed)}" if failed else "")
+            )
+            return EXIT_FAILED
+        time.sleep(_POLL_INTERVAL_SECONDS)
