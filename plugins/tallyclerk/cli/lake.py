@@ -12,12 +12,13 @@ from urllib.parse import urlsplit
 
 from tallyclerk.exceptions import ServiceUnavailableError, SpecError
 from tallyclerk.hooks.lake import LakeHook
+from tallyclerk.sinks.lake_zones import ZONES, tables
 
 if TYPE_CHECKING:
     from tallyclerk.core.receipt import Receipt
 
-ZONES = ("raw", "processed", "enriched", "reconciliation")
-"""Folders of tables that carry receipts. A reconciliation reads customers, writes those that differ and filters those that agree."""
+__all__ = ["ZONES", "connections", "lake_root", "print_table", "receipts", "tables"]
+
 _CELL_WIDTH = 100
 """Longest text of a column; ``--output json`` has it whole."""
 
@@ -55,31 +56,14 @@ def lake_root() -> str:
     return root
 
 
-def tables(root: str, zones: tuple[str, ...] = ZONES) -> list[str]:
-    """URIs of the Delta tables ``/data/<zone>/<name>``."""
-    from hdfs_native import Client
-
-    client = Client(root)
-    found = []
-    for zone in zones:
-        try:
-            entries = [entry for entry in client.list_status(f"/data/{zone}") if entry.isdir]
-        except FileNotFoundError:
-            continue
-        except (OSError, RuntimeError) as error:
-            raise ServiceUnavailableError(service="HDFS", address=root, cause=error) from error
-        found += [f"{root}/data/{zone}/{entry.path.rstrip('/').rpartition('/')[2]}" for entry in entries]
-    return sorted(found)
-
-
-def receipts(uri: str) -> list[Receipt]:
-    """A table's receipts, newest first; none where the folder is no table yet."""
+def receipts(uri: str, *, limit: int | None = None) -> list[Receipt]:
+    """A table's receipts, newest first, of its last ``limit`` commits; none where the folder is no table yet."""
     from deltalake.exceptions import TableNotFoundError
 
     from tallyclerk.sinks.lake_table import receipts_of
 
     try:
-        return receipts_of(uri)
+        return receipts_of(uri, limit=limit)
     except TableNotFoundError:
         return []
 
