@@ -73,6 +73,11 @@ format: install ## let ruff repair what it can
 typecheck: install ## mypy
 	@$(PY) -m mypy
 
+.PHONY: docs
+docs: install ## build the documentation's site, strictly, into build/site
+	@scripts/install.sh docs
+	@.venv-docs/bin/mkdocs build --quiet
+
 .PHONY: bench
 bench: install ## measure ours against the usual ways, side by side
 	@$(STACK) up

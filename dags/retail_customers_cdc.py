@@ -44,6 +44,7 @@ with DAG(
         "retry_policy": DEFAULT_RETRY_POLICY,
     },
 ):
+    # --8<-- [start:changes]
     changes = DatabaseChangesToKafkaOperator(
         task_id="changes_to_kafka",
         contract=str(CONTRACTS / "customers.odcs.yaml"),
@@ -54,6 +55,7 @@ with DAG(
         register="if_compatible",
         outlets=[Asset(name="customers_topic", uri="tallyclerk://kafka/customers")],
     )
+    # --8<-- [end:changes]
     land = KafkaToHdfsOperator(
         task_id="changes_to_hdfs",
         contract=str(CONTRACTS / "customers.odcs.yaml"),

@@ -62,6 +62,7 @@ with DAG(
         row_filters=["sales_value > 0"],
         outlets=[Asset(name="raw_transactions", uri="tallyclerk://lake/raw/transactions")],
     )
+    # --8<-- [start:customers]
     customers = DatabaseToHdfsOperator(
         task_id="customers_to_hdfs",
         contract=str(CONTRACTS / "customers.odcs.yaml"),
@@ -71,6 +72,8 @@ with DAG(
         target="/data/raw/customers",
         outlets=[Asset(name="raw_customers", uri="tallyclerk://lake/raw/customers")],
     )
+    # --8<-- [end:customers]
+    # --8<-- [start:catalogue]
     catalogue = RestToKafkaOperator(
         task_id="products_to_kafka",
         contract=str(CONTRACTS / "products.odcs.yaml"),
@@ -87,6 +90,7 @@ with DAG(
         target="/data/raw/products",
         outlets=[Asset(name="raw_products", uri="tallyclerk://lake/raw/products")],
     )
+    # --8<-- [end:catalogue]
     batch = SparkDayJobOperator(
         task_id="clean_enrich_kpis",
         application=str(PROJECT / "spark_jobs" / "retail_batch.py"),

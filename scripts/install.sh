@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes .venv (Airflow, the provider, the tools) and .venv-spark (pyspark) from the hashed locks; does nothing when they are current.
 #   scripts/install.sh            both environments
+#   scripts/install.sh docs       only .venv-docs, which builds the documentation
 #   scripts/install.sh uv         only the pinned uv; prints its path
 #   scripts/install.sh python     prints the Python that would be used
 # PYTHON=... names an interpreter; otherwise the one .venv was made with, then the first of python3.12, python3.11, python3 that fits.
@@ -58,6 +59,7 @@ PY=$(find_python)
 install_uv
 export PATH="$PWD/$TOOLS/bin:$PATH" UV_PYTHON_DOWNLOADS=never UV_PYTHON_PREFERENCE=only-system
 [[ ${1:-} != uv ]] || { echo "$PWD/$TOOLS/bin/uv"; exit; }
+if [[ ${1:-} == docs ]]; then make_venv .venv-docs requirements-docs.lock; exit; fi
 make_venv .venv-spark requirements-spark.lock &
 spark=$!
 make_venv .venv requirements-dev.lock . || { wait $spark || true; exit 1; }

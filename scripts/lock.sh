@@ -11,7 +11,7 @@ export_lock() { "$uv" export -q --frozen --no-emit-project --no-header --no-anno
 export_lock --group build -o requirements.lock
 export_lock --group build --group shop --group stack --group dev -o requirements-dev.lock
 # on their own: what they hold lives in environments of its own
-for group in spark bootstrap; do
+for group in spark docs bootstrap; do
   "$uv" pip compile -q --universal --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links \
     --python-version 3.11 --group "$group" -o "requirements-$group.lock" >/dev/null
 done
