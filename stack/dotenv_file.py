@@ -32,6 +32,7 @@ _GENERATORS: Mapping[str, Callable[[], str]] = {
     "TALLYCLERK_KAFKA_BROKER_PASSWORD": _password,
     "TALLYCLERK_CASSANDRA_PASSWORD": _password,
     "TALLYCLERK_AIRFLOW_ADMIN_PASSWORD": _password,
+    "TALLYCLERK_AIRFLOW_VIEWER_PASSWORD": _password,
     "TALLYCLERK_FERNET_KEY": _fernet_key,
     "TALLYCLERK_JWT_SECRET": _password,
     "TALLYCLERK_API_SECRET_KEY": _password,

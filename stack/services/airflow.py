@@ -1,6 +1,6 @@
 """Airflow: API server, scheduler with LocalExecutor, DAG processor and triggerer, on PostgreSQL.
 
-All configuration is in environment variables, so that the only file with secrets is `.env` (and the copy of the admin's password
+All configuration is in environment variables, so that the only file with secrets is `.env` (and the copy of the users' passwords
 that the simple auth manager insists on reading from a file, mode 600).
 """
 
@@ -25,6 +25,9 @@ from stack.service import Service
 from stack.services import hdfs, spark
 from stack.services.postgres import connect
 from stack.settings import Settings
+
+USERS = {"admin": "admin", "viewer": "viewer"}
+"""User → role. A viewer reads, and starts nothing. The password is the secret ``AIRFLOW_<USER>_PASSWORD``."""
 
 
 def home(settings: Settings) -> Path:
@@ -56,7 +59,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "AIRFLOW__CORE__PARALLELISM": settings.option("AIRFLOW_PARALLELISM"),
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url(settings)}/execution/",
         "AIRFLOW__CORE__FERNET_KEY": settings.secret("FERNET_KEY"),
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{user}:{role}" for user, role in USERS.items()),
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(_password_file(settings)),
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg2://{database}",
         "AIRFLOW__API__HOST": settings.listen("AIRFLOW"),
@@ -99,7 +102,7 @@ def run_airflow(settings: Settings, *arguments: str) -> None:
 
 
 def _password_file(settings: Settings) -> Path:
-    return home(settings) / "admin-password.json"
+    return home(settings) / "passwords.json"
 
 
 def _database_version(settings: Settings) -> str:
@@ -146,10 +149,10 @@ def load_airflow_settings(settings: Settings) -> None:
     (home(settings) / "settings-loaded").write_text(_settings_checksum(settings))
 
 
-def _write_admin_password(settings: Settings) -> None:
+def _write_passwords(settings: Settings) -> None:
     path = _password_file(settings)
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
-        json.dump({"admin": settings.secret("AIRFLOW_ADMIN_PASSWORD")}, stream)
+        json.dump({user: settings.secret(f"AIRFLOW_{user.upper()}_PASSWORD") for user in USERS}, stream)
 
 
 def _component(settings: Settings, name: str, since: float) -> bool:
@@ -189,7 +192,7 @@ API_SERVER = Service(
     group="airflow",
     depends_on=("airflow-database",),
     ports=("AIRFLOW",),
-    prepare=_write_admin_password,
+    prepare=_write_passwords,
     command=lambda settings: [str(settings.root / ".venv" / "bin" / "airflow"), "api-server"],
     environment=environment,
     healthy=lambda settings, since: _component(settings, "metadatabase", 0),

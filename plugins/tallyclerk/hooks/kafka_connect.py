@@ -113,6 +113,10 @@ class KafkaConnectHook(BaseHook):
             passwords=frozenset(f["definition"]["name"] for f in fields if f["definition"]["type"] == "PASSWORD"),
         )
 
+    def connectors(self) -> list[str]:
+        """Names of all that the cluster has."""
+        return sorted(self._call("GET", "/connectors"))
+
     def config(self, connector: str) -> dict[str, str] | None:
         """The configuration as it was put, references to secrets unresolved; None when there is no such connector."""
         found = self._call("GET", f"{_path(connector)}/config")
