@@ -19,6 +19,8 @@ from stack.supervisor import Supervisor
 
 _SPARK_TESTS = "tests/spark_jobs"
 _NO_TESTS = 5  # pytest's exit code
+_AT_ONCE = ("-n", "2", "--dist", "loadgroup", "--no-loadscope-reorder")
+"""Two at once: most tests wait for a service. tests/conftest.py says what stays together, and what comes first."""
 
 
 def run_tests(settings: Settings, pytest_arguments: Sequence[str]) -> int:
@@ -28,7 +30,9 @@ def run_tests(settings: Settings, pytest_arguments: Sequence[str]) -> int:
     before = {service.name for service in SERVICES if supervisor.identity(service)}
     try:
         supervisor.up(select(SERVICES, []))
-        return _spark_tests(settings) or _pytest(settings, ".venv", "--ignore", _SPARK_TESTS, *pytest_arguments)
+        return _spark_tests(settings) or _pytest(
+            settings, ".venv", *_AT_ONCE, "--ignore", _SPARK_TESTS, *pytest_arguments
+        )
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave half of them running
         quiet = Supervisor(settings, say=lambda line: None)

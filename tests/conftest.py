@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     from tests.running import RunDag, RunTask
+
+
+_IN_ONE_PROCESS = ("tests/system", "tests/integration/spark", "tests/integration/flink", "tests/integration/connect")
+"""Folders whose tests share what one session makes: a day's runs, a Spark session, slots, a connector."""
+_LONGEST_FIRST = ("tests/system", "tests/integration/spark", "tests/faults", "tests/integration")
+"""So that no process has minutes to go when the other has nothing left."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where `-n` runs two processes, one of them has all tests of a file, or of a folder that shares something.
+
+    Before xdist's own hook, which reads the mark.
+    """
+    for item in items:
+        path = item.path.relative_to(config.rootpath)
+        folder = next((folder for folder in _IN_ONE_PROCESS if path.is_relative_to(folder)), None)
+        item.add_marker(pytest.mark.xdist_group(folder or str(path)))
+    items.sort(key=lambda item: _place(item.path.relative_to(config.rootpath)))
+
+
+def _place(path: Path) -> int:
+    found = (place for place, folder in enumerate(_LONGEST_FIRST) if path.is_relative_to(folder))
+    return next(found, len(_LONGEST_FIRST))
 
 
 @pytest.fixture
