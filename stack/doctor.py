@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from stack import browser
 from stack.machine import Listener, Machine, gather
 from stack.settings import Settings, load_settings
 
@@ -61,6 +62,12 @@ def check_programs(found: Mapping[str, str | None], *, uid: int) -> Iterator[Fin
             yield Finding(f"{program} is not on PATH{why}", f"apt install {package}")
 
 
+def check_browser(path: str | None) -> Iterator[Finding]:
+    """:param path: of Chromium, None when it is not on PATH."""
+    if not path:
+        yield Finding("no chromium, which only `make test` needs; as root it gets it", browser.REMEDY, False)
+
+
 def check_ports(ports: Mapping[str, int], listeners: Mapping[int, Listener], *, home: Path) -> Iterator[Finding]:
     """:param ports: port by the variable that overrides it. :param listeners: who listens, by port."""
     for variable, port in ports.items():
@@ -102,6 +109,7 @@ def diagnose(settings: Settings, machine: Machine) -> list[Finding]:
         check_python(machine.python),
         check_java(machine.javas),
         check_programs(machine.programs, uid=machine.uid),
+        check_browser(machine.browser),
         check_ports(settings.ports, machine.listeners, home=settings.home),
         check_memory(machine.available_memory_mib, machine.our_memory_mib),
         check_disk(machine.free_disk_mib, machine.our_disk_mib, home=settings.home),

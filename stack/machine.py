@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from stack.browser import find_browser
 from stack.java import candidates, java_version
 from stack.settings import MARK, Settings
 
@@ -39,6 +40,7 @@ class Machine:
     python: tuple[int, int]
     javas: Mapping[str, int]
     programs: Mapping[str, str | None]
+    browser: str | None
     uid: int
     listeners: Mapping[int, Listener]
     available_memory_mib: int
@@ -55,6 +57,7 @@ def gather(settings: Settings) -> Machine:
         python=sys.version_info[:2],
         javas={path: version for path in candidates() if (version := java_version(path))},
         programs={name: shutil.which(name) for name in ("mvn", "make", "bash", "setpriv")},
+        browser=find_browser(),
         uid=os.getuid(),
         listeners=listeners(),
         available_memory_mib=_available_memory_mib(),

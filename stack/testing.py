@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Sequence
 from types import FrameType
 
-from stack import processes
+from stack import browser, processes
 from stack.service import dependants, select
 from stack.services import SERVICES
 from stack.settings import Settings
@@ -26,6 +26,7 @@ _AT_ONCE = ("-n", "2", "--dist", "loadgroup", "--no-loadscope-reorder")
 def run_tests(settings: Settings, pytest_arguments: Sequence[str]) -> int:
     """Runs the tests and stops what it started, also after a failure, Ctrl-C or SIGTERM; returns the first exit code that is not 0."""
     signal.signal(signal.SIGTERM, _interrupt)
+    browser.ensure_browser()
     supervisor = Supervisor(settings)
     before = {service.name for service in SERVICES if supervisor.identity(service)}
     try:

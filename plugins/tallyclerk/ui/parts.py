@@ -83,7 +83,7 @@ def kpis(
             title, [(label, float(row.total_amount), f"{row.total_amount:,}", row.layer) for label, row in bars]
         )
         return {
-            "customer": customer, "day": day, "rows": rows[: _BEST * 2], "count": len(rows), "chart": chart,
+            "customer": customer, "day": day, "rows": rows[:_BEST], "count": len(rows), "chart": chart,
             "total": sum(row.total_amount for row in rows), "sales": sum(row.transaction_count for row in rows),
             "layers": sorted({row.layer for row in rows}),
         }  # fmt: skip

@@ -24,6 +24,13 @@ def test_python_outside_the_range_is_a_lack(version: tuple[int, int]) -> None:
     assert f"{version[0]}.{version[1]}" in only(list(doctor.check_python(version))).what
 
 
+def test_a_missing_browser_is_only_noted_with_its_package() -> None:
+    finding = only(list(doctor.check_browser(None)))
+    assert not finding.is_lack
+    assert "chromium" in finding.remedy
+    assert not list(doctor.check_browser("/usr/bin/chromium"))
+
+
 def test_fitting_python_is_fine() -> None:
     assert not list(doctor.check_python((3, 12)))
 

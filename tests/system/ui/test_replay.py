@@ -1,0 +1,60 @@
+"""A rejected record, mended in the browser: the day is loaded again and its ledger closes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, expect
+
+from stack import processes
+from stack.settings import Settings
+from tests.system.conftest import DAG
+from tests.system.reading_api import ReadingApi
+from tests.system.retail import expected_ledger, raw_receipts
+from tests.system.test_quarantine_replay import REPLAY, run
+from tests.system.ui.conftest import opened
+
+pytestmark = [pytest.mark.system, pytest.mark.long]
+
+_RUN_LIMIT_MILLISECONDS = 900_000
+
+
+def test_the_ledger_closes_when_a_record_is_mended_in_the_browser(
+    page: Page,
+    viewer: BrowserContext,
+    api: ReadingApi,
+    day: date,
+    damaged: tuple[int, str],
+    settings: Settings,
+    shoot: Callable[[Page, str], None],
+) -> None:
+    number, line = damaged
+    assert processes.wait_until(lambda: api.has_dag(REPLAY), 120), api.import_errors()
+    run(api, DAG, {"date": day.isoformat()})
+    path = f"/quarantine/transactions?window={day}"
+
+    reading = opened(viewer.new_page(), path)
+    expect(reading.get_by_role("heading", name=f"record {number:,}")).to_be_visible()
+    assert reading.locator("form.replay, button:has-text('Replay')").count() == 0
+    reading.close()
+
+    opened(page, path)
+    record = page.locator(".records li", has_text=f"record {number:,}")
+    expect(record).to_contain_text("'broken' is not a decimal")
+    record.get_by_text("Mend and replay").click()
+    record.get_by_label("as it ought to have come").fill(line)
+    record.get_by_label("Why").fill("the till was out of order")
+    shoot(page, "quarantine")
+    record.get_by_role("button", name=f"Replay {day}").click()
+    expect(record.get_by_role("status")).to_contain_text("The ledger closes", timeout=_RUN_LIMIT_MILLISECONDS)
+
+    whole = expected_ledger(day)
+    assert raw_receipts(settings, day)[0].ledger == whole
+    opened(page, f"/dags/{DAG}/loads/sales_to_hdfs/transactions?window={day}")
+    shown = page.locator(".sum b").all_inner_texts()
+    assert shown == [f"{count:,}" for count in whole.as_dict().values()]
+    assert shown[2] == "0"
+    opened(page, path)
+    expect(page.get_by_text("Nothing is in quarantine here")).to_be_visible()
