@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,26 +56,31 @@ def containers(home: Path, *names: str, **options: str) -> Iterator[Containers]:
     running = Containers(load_settings(environ), environ)
     started: dict[str, subprocess.Popen[bytes]] = {}
     services = {service.name: service for service in SERVICES}
+    ready: set[str] = set()
+
+    def wait_for(names: Iterable[str]) -> None:
+        for name in names:
+            if name not in ready:
+                _wait(running, started[name], services[name])
+                ready.add(name)
+
     try:
         if certificates := options.get("TLS"):
             assert running.stack("certificates", certificates).returncode == 0
         render_all(running.settings)
         for name in names:
             if name.startswith("init "):
-                for before, child in started.items():
-                    _wait(running, child, services[before])
+                wait_for(started)
                 done = running.stack(*name.split())
                 assert done.returncode == 0, done.stderr
                 continue
-            for before in set(services[name].depends_on) & set(started):
-                _wait(running, started[before], services[before])
+            wait_for(set(services[name].depends_on) & set(started))
             with (home / f"{name}.log").open("wb") as output:
                 command = [sys.executable, "-m", "stack", "exec", name]
                 started[name] = subprocess.Popen(
                     command, cwd=ROOT, env=environ, stdout=output, stderr=subprocess.STDOUT
                 )
-        for name, child in started.items():
-            _wait(running, child, services[name])
+        wait_for(started)
         yield running
     finally:
         for name, child in reversed(started.items()):

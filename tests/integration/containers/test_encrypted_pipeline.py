@@ -84,7 +84,8 @@ def test_changes_go_from_the_database_through_kafka_to_the_lake(customers: int, 
         quarantine="/data/quarantine/customer_changes",
     )  # fmt: skip
     whole = DatabaseToHdfsOperator(
-        task_id="whole", contract=contract, database_conn_id="shop_db", table="public.customers", target="/data/raw/customers",
+        task_id="whole", contract=contract, database_conn_id="shop_db", table="public.customers", mode="full",
+        target="/data/raw/customers",
     )  # fmt: skip
     assert run_task(changes, logical_date=DAY).value["ledger"]["written"] == customers
     for task in (land, whole):
