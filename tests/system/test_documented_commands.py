@@ -6,6 +6,7 @@ import json
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 from deltalake.exceptions import TableNotFoundError
@@ -111,8 +112,9 @@ def test_each_quick_command_answers_as_shown_when_it_is_given(give: Give, has_ye
 
 @pytest.mark.long
 @pytest.mark.system
-def test_each_command_answers_as_shown_when_all_are_given_in_order(give: Give) -> None:
-    for command in ALL:
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_each_command_answers_as_shown_when_a_whole_page_is_given_in_order(page: Path, give: Give) -> None:
+    for command in commands(page):
         if _bare(command) not in BY_CI:
             _judge(command, give(command))
 
