@@ -37,6 +37,7 @@ _GENERATORS: Mapping[str, Callable[[], str]] = {
     "TALLYCLERK_JWT_SECRET": _password,
     "TALLYCLERK_API_SECRET_KEY": _password,
     "TALLYCLERK_SHOP_API_KEY": _password,
+    "TALLYCLERK_METRICS_TOKEN": _password,
 }
 SECRET_NAMES = tuple(_GENERATORS)
 

@@ -11,7 +11,7 @@ from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
-from tallyclerk.ui import pages, parts
+from tallyclerk.ui import metrics, pages, parts
 from tallyclerk.ui.access import SITE
 from tallyclerk.ui.rendering import airflow_base, render
 
@@ -40,6 +40,7 @@ def application() -> FastAPI:
     app = FastAPI(title="Tallyclerk", docs_url=None, redoc_url=None, openapi_url=None)
     for router in ROUTERS:
         app.include_router(router, dependencies=SITE)
+    app.include_router(metrics.router)  # guarded by a token: Prometheus cannot log in
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
     app.add_exception_handler(HTTPException, _refusal)
     app.middleware("http")(_with_headers)

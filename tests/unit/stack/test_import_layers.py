@@ -16,7 +16,7 @@ LAYERS = (
     {"sources", "sinks"},
     {"hooks", "serving"},
     {"transfers", "operators", "sensors", "triggers"},
-    {"cli", "ui"},
+    {"cli", "ui", "monitoring"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.stem in LEVEL)

@@ -1,0 +1,114 @@
+"""What the services say of themselves at the moment of the scrape: all are asked at once, and none is waited for long."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+
+from tallyclerk.exceptions import SpecError, TransientError
+from tallyclerk.monitoring import measures
+from tallyclerk.monitoring.measures import Measured
+
+log = logging.getLogger(__name__)
+
+PATIENCE_SECONDS = 3
+
+
+def measure_flink() -> Measured:
+    """Jobs by name. A job whose tasks do not all run is not running, whatever Flink's own word is."""
+    from tallyclerk.ui.services import flink_jobs
+
+    found, now = Measured(), datetime.now(UTC)
+    for job, status in flink_jobs():
+        if job.state in ("FINISHED", "CANCELED"):
+            continue  # it was asked to
+        running = status is not None and status.state == "RUNNING" and 0 < status.tasks_running == status.tasks_total
+        found.add(measures.FLINK_RUNNING, running, job=job.name)
+        if status is None:
+            continue
+        found.add(measures.FLINK_RESTARTS, status.restarts, job=job.name)
+        if status.newest is not None:
+            age = max(0.0, (now - status.newest.completed_at).total_seconds())
+            found.add(measures.FLINK_CHECKPOINT, age, job=job.name)
+    return found
+
+
+def measure_connectors() -> Measured:
+    from tallyclerk.hooks.kafka_connect import FAILED, PAUSED, RUNNING
+    from tallyclerk.ui.services import connectors
+
+    found = Measured()
+    for name, status in connectors():
+        if status is None:
+            continue
+        found.add(measures.CONNECTOR_FAILED, status.connector.state == FAILED, connector=name)
+        for state in (RUNNING, PAUSED, FAILED):
+            count = sum(task.state == state for task in status.tasks)
+            found.add(measures.CONNECTOR_TASKS, count, connector=name, state=state.lower())
+    return found
+
+
+def measure_slots() -> Measured:
+    """The replication slots of the shop's database."""
+    import psycopg
+    from airflow.sdk import BaseHook
+    from psycopg.conninfo import make_conninfo
+
+    from tallyclerk.cli.lake import connections
+    from tallyclerk.exceptions import ServiceUnavailableError
+
+    with connections():
+        database = BaseHook.get_connection("shop_db")
+    address = f"{database.host}:{database.port or 5432}"
+    conninfo = make_conninfo(
+        host=database.host, port=database.port or 5432, dbname=database.schema, user=database.login,
+        password=database.password, connect_timeout=PATIENCE_SECONDS,
+        options=f"-c statement_timeout={PATIENCE_SECONDS * 1000}",
+        **{key: str(value) for key, value in database.extra_dejson.items() if key.startswith("ssl")},
+    )  # fmt: skip
+    try:
+        with psycopg.connect(conninfo, autocommit=True) as connection:
+            rows = connection.execute(
+                "SELECT slot_name, active, coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn), 0) "
+                "FROM pg_replication_slots WHERE database = current_database()"
+            ).fetchall()
+    except psycopg.OperationalError as error:
+        raise ServiceUnavailableError(service="PostgreSQL", address=address, cause=str(error).strip()) from error
+    found = Measured()
+    for slot, active, retained in rows:
+        found.add(measures.SLOT_BYTES, float(retained), slot=slot)
+        found.add(measures.SLOT_ACTIVE, active, slot=slot)
+    return found
+
+
+QUESTIONS: Mapping[str, Callable[[], Measured]] = {
+    "flink": measure_flink,
+    "connect": measure_connectors,
+    "postgres": measure_slots,
+}
+
+
+def measure_services(questions: Mapping[str, Callable[[], Measured]] = QUESTIONS) -> Measured:
+    """Every service's measures, and whether it has answered. One that is away is a measure, no error."""
+    found = Measured()
+    with ThreadPoolExecutor(len(questions), thread_name_prefix="tallyclerk-metrics") as pool:
+        for part in pool.map(_asked, questions.items()):
+            found.take(part)
+    return found
+
+
+def _asked(question: tuple[str, Callable[[], Measured]]) -> Measured:
+    service, ask = question
+    started = time.monotonic()
+    try:
+        found = ask()
+        answered = True
+    except (TransientError, SpecError) as error:
+        log.warning("no metrics of %s: %s", service, error)
+        found, answered = Measured(), False
+    found.add(measures.UP, answered, service=service)
+    found.add(measures.ANSWER_SECONDS, time.monotonic() - started, service=service)
+    return found
