@@ -76,7 +76,7 @@ typecheck: install ## mypy
 .PHONY: docs
 docs: install ## build the documentation's site, strictly, into build/site
 	@scripts/install.sh docs
-	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet
+	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build
 
 .PHONY: bench
 bench: install ## measure ours against the usual ways, side by side
