@@ -30,6 +30,7 @@ WINDOW_END = Measure("load_window_end_seconds", "The end of the newest window th
 LEDGER_CLOSES = Measure("load_ledger_closes", "1 when read = written + rejected + filtered + deduplicated.", _LOAD)
 FRESHNESS = Measure("freshness_seconds", "Age of the newest window's end; of a stream, of its newest load.", _LOAD)
 DRIFT_ROWS = Measure("drift_rows", "Answers of the newest comparison in which the two layers differ.", ("dag", "task"))
+LAG_ROWS = Measure("lag_rows", "Messages between a drain's position and the end of its topic.", ("group", "topic"))
 SLOT_BYTES = Measure("slot_retained_bytes", "Log that the database keeps for a replication slot.", ("slot",))
 SLOT_ACTIVE = Measure("slot_active", "1 while somebody reads from the replication slot.", ("slot",))
 FLINK_RUNNING = Measure("flink_running", "1 when every task of the job runs.", ("job",))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
-from tallyclerk.exceptions import SpecError, TransientError
+from tallyclerk.exceptions import SpecError, TerminalError, TransientError
 from tallyclerk.monitoring import measures
 from tallyclerk.monitoring.measures import Measured
 
@@ -84,9 +84,45 @@ def measure_slots() -> Measured:
     return found
 
 
+def measure_lag() -> Measured:
+    """How far the drains are behind, by the groups that mirror their positions. A group is named after its data set and table."""
+    from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel
+    from confluent_kafka.admin import AdminClient, OffsetSpec
+
+    from tallyclerk.cli.lake import connections
+    from tallyclerk.hooks.kafka_cluster import KafkaClusterHook
+    from tallyclerk.sinks.kafka_errors import kafka_errors
+
+    with connections():
+        hook = KafkaClusterHook()
+        config = dict(hook.client_config)
+    found = Measured()
+    with kafka_errors(address=config["bootstrap.servers"], what="the groups' offsets"):
+        admin = AdminClient({**config, "log_level": 0})
+        listed = admin.list_consumer_groups(request_timeout=PATIENCE_SECONDS).result().valid
+        for group in sorted(each.group_id for each in listed if each.group_id.startswith("tallyclerk.")):
+            asked = admin.list_consumer_group_offsets(
+                [ConsumerGroupTopicPartitions(group)], request_timeout=PATIENCE_SECONDS
+            )
+            held = [each for each in asked[group].result().topic_partitions if each.offset >= 0]
+            ends = admin.list_offsets(
+                {each: OffsetSpec.latest() for each in held},
+                isolation_level=IsolationLevel.READ_COMMITTED,
+                request_timeout=PATIENCE_SECONDS,
+            )
+            lags: dict[str, int] = {}
+            for each, end in ends.items():
+                position = next(p.offset for p in held if (p.topic, p.partition) == (each.topic, each.partition))
+                lags[each.topic] = lags.get(each.topic, 0) + max(0, end.result().offset - position)
+            for topic, lag in lags.items():
+                found.add(measures.LAG_ROWS, lag, group=group, topic=topic)
+    return found
+
+
 QUESTIONS: Mapping[str, Callable[[], Measured]] = {
     "flink": measure_flink,
     "connect": measure_connectors,
+    "kafka": measure_lag,
     "postgres": measure_slots,
 }
 
@@ -106,7 +142,7 @@ def _asked(question: tuple[str, Callable[[], Measured]]) -> Measured:
     try:
         found = ask()
         answered = True
-    except (TransientError, SpecError) as error:
+    except (TransientError, TerminalError, SpecError) as error:
         log.warning("no metrics of %s: %s", service, error)
         found, answered = Measured(), False
     found.add(measures.UP, answered, service=service)

@@ -10,14 +10,18 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
 import uvicorn
 import yaml
+from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
 from fastapi import FastAPI
 from starlette.responses import PlainTextResponse
 
+from stack import security
 from stack.processes import wait_until
 from stack.prometheus import ensure_prometheus
 from stack.settings import LOOPBACK, Settings, load_settings
@@ -146,7 +150,7 @@ def test_rules_refer_only_to_metrics_that_are_told(tools: Path) -> None:
 
 def test_the_scrape_tells_of_live_services(prometheus: httpx.Client) -> None:
     up = {each["metric"]["service"]: each["value"][1] for each in query(prometheus, "tallyclerk_up")}
-    assert up == {"flink": "1", "connect": "1", "postgres": "1"}
+    assert up == {"flink": "1", "connect": "1", "kafka": "1", "postgres": "1"}
 
 
 @pytest.mark.parametrize(
@@ -165,6 +169,26 @@ def test_an_alert_fires_when_its_reason_is_there(prometheus: httpx.Client, alert
         return any(each["labels"]["alertname"] == alert and each["labels"].items() >= labels.items() for each in alerts)
 
     assert wait_until(fires, LIMIT_SECONDS), firing(prometheus)
+
+
+def test_the_alert_fires_when_a_drain_stays_behind(settings: Settings, prometheus: httpx.Client) -> None:
+    name = f"monitoring_{uuid4().hex[:8]}"
+    group, client = f"tallyclerk.{name}", security.kafka_client(settings)
+    admin = AdminClient(client)
+    admin.create_topics([NewTopic(name, 1, 1)])[name].result(LIMIT_SECONDS)
+    try:
+        producer = Producer(client)
+        for _ in range(10_001):
+            producer.produce(name, b"x")
+        assert producer.flush(LIMIT_SECONDS) == 0
+        position = ConsumerGroupTopicPartitions(group, [TopicPartition(name, 0, 0)])
+        admin.alter_consumer_group_offsets([position])[group].result(LIMIT_SECONDS)
+        behind = f'ALERTS{{alertname="DrainBehind",topic="{name}",alertstate="firing"}}'
+        assert wait_until(lambda: bool(query(prometheus, behind)), LIMIT_SECONDS), firing(prometheus)
+        assert query(prometheus, f'tallyclerk_lag_rows{{topic="{name}"}}')[0]["value"][1] == "10001"
+    finally:
+        admin.delete_consumer_groups([group])[group].result(LIMIT_SECONDS)
+        admin.delete_topics([name])[name].result(LIMIT_SECONDS)
 
 
 @pytest.mark.parametrize("token", ["", "Bearer", "Bearer wrong", "Bearer \u00e9"])
