@@ -1,4 +1,6 @@
-"""What the services say of themselves at the moment of the scrape: all are asked at once, and none is waited for long."""
+"""What the services say of themselves at the moment of the scrape: all are asked at once.
+
+One that refuses connections costs nothing; one that takes them and is silent is waited for as long as its hook waits."""
 
 from __future__ import annotations
 
