@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from stack import browser as chromium
 from stack.services import airflow
@@ -73,7 +73,8 @@ def shoot() -> Callable[[Page, str], None]:
 def opened(page: Page, path: str) -> Page:
     """The page with all its parts fetched."""
     page.goto(f"{PAGE}{path}")
-    page.wait_for_function("!document.querySelector('[data-part][aria-busy=true]')")
+    # a locator, as the page's policy forbids to evaluate what a waiting function is made of
+    expect(page.locator("[data-part][aria-busy=true]")).to_have_count(0, timeout=LIMIT_MILLISECONDS)
     return page
 
 
