@@ -60,6 +60,7 @@ class FlinkHook(BaseHook):
     """One method per request. Read from the connection: ``host``, ``port``, ``schema`` (``http`` unless said otherwise),
     ``login`` and ``password``, and of the extra ``ca_file``.
 
+    :param patience_seconds: how long an answer, or the next piece of it, is waited for; a submission's longer.
     :raises ServiceUnavailableError: (every method) no answer, or an error of the server.
     :raises SpecError: (every method) the login is refused, or the request is.
     """
@@ -69,9 +70,10 @@ class FlinkHook(BaseHook):
     conn_type = "flink"
     hook_name = "Flink (Tallyclerk)"
 
-    def __init__(self, flink_conn_id: str = default_conn_name) -> None:
+    def __init__(self, flink_conn_id: str = default_conn_name, *, patience_seconds: float = 30) -> None:
         super().__init__()
         self.flink_conn_id = flink_conn_id
+        self.patience_seconds = patience_seconds
 
     @cached_property
     def url(self) -> str:
@@ -179,7 +181,7 @@ class FlinkHook(BaseHook):
             "base_url": self.url,
             "auth": (connection.login, connection.password or "") if connection.login else None,
             "verify": ssl.create_default_context(cafile=ca_file) if ca_file else True,
-            "timeout": 30,
+            "timeout": self.patience_seconds,
             "trust_env": False,
         }
 
@@ -189,11 +191,12 @@ class FlinkHook(BaseHook):
 
         return httpx.Client(**self.client_options)
 
-    def _call(self, method: str, path: str, *, seconds: float = 30, **what: Any) -> Any:
+    def _call(self, method: str, path: str, *, seconds: float = 0, **what: Any) -> Any:
         import httpx
 
+        limit = httpx.Timeout(seconds or self.patience_seconds, connect=min(10, self.patience_seconds))
         try:
-            answer = self._client.request(method, path, timeout=httpx.Timeout(seconds, connect=10), **what)
+            answer = self._client.request(method, path, timeout=limit, **what)
         except httpx.TransportError as error:
             cause = str(error) or type(error).__name__
             raise ServiceUnavailableError(service="Flink", address=self.url, cause=cause) from error

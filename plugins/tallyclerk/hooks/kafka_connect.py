@@ -77,6 +77,9 @@ class KafkaConnectHook(BaseHook):
 
     While the cluster rebalances it answers 409 to changes; these are repeated for ``rebalance_limit_seconds``.
 
+    :param patience_seconds: how long an answer, or the next piece of it, is waited for. A worker answers some requests
+        only when the group's leader has.
+
     :raises ServiceUnavailableError: (every method) no answer, an error of the server, or a rebalance that does not end.
     :raises SpecError: (every method) the login is refused.
     """
@@ -86,9 +89,12 @@ class KafkaConnectHook(BaseHook):
     conn_type = "http"
     hook_name = "HTTP"
 
-    def __init__(self, connect_conn_id: str = default_conn_name, *, rebalance_limit_seconds: float = 120) -> None:
+    def __init__(
+        self, connect_conn_id: str = default_conn_name, *, rebalance_limit_seconds: float = 120, patience_seconds: float = 100,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.connect_conn_id = connect_conn_id
+        self.patience_seconds = patience_seconds
         self.rebalance_limit_seconds = rebalance_limit_seconds
 
     @cached_property
@@ -179,8 +185,7 @@ class KafkaConnectHook(BaseHook):
             base_url=self.url,
             auth=(connection.login, connection.password or "") if connection.login else None,
             verify=_tls(connection.extra_dejson.get("ca_file")),
-            # a worker answers some requests only when the group's leader has
-            timeout=httpx.Timeout(100, connect=10),
+            timeout=httpx.Timeout(self.patience_seconds, connect=min(10, self.patience_seconds)),
             trust_env=False,
         )
 

@@ -1,13 +1,14 @@
 """What the services say of themselves at the moment of the scrape: all are asked at once.
 
-One that refuses connections costs nothing; one that takes them and is silent is waited for as long as its hook waits."""
+One that refuses connections costs nothing; one that takes them and is silent is waited for ``PATIENCE_SECONDS``, and one
+that answers but slowly for ``LIMIT_SECONDS``: Prometheus, which waits 20 s, always has its answer."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import UTC, datetime
 
 from tallyclerk.exceptions import SpecError, TerminalError, TransientError
@@ -17,6 +18,7 @@ from tallyclerk.monitoring.measures import Measured
 log = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 3
+LIMIT_SECONDS = 10
 
 
 def measure_flink() -> Measured:
@@ -88,7 +90,7 @@ def measure_slots() -> Measured:
 
 def measure_lag() -> Measured:
     """How far the drains are behind, by the groups that mirror their positions. A group is named after its data set and table."""
-    from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel
+    from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaException
     from confluent_kafka.admin import AdminClient, OffsetSpec
 
     from tallyclerk.cli.lake import connections
@@ -101,8 +103,10 @@ def measure_lag() -> Measured:
     found = Measured()
     with kafka_errors(address=config["bootstrap.servers"], what="the groups' offsets"):
         admin = AdminClient({**config, "log_level": 0})
-        listed = admin.list_consumer_groups(request_timeout=PATIENCE_SECONDS).result().valid
-        for group in sorted(each.group_id for each in listed if each.group_id.startswith("tallyclerk.")):
+        listed = admin.list_consumer_groups(request_timeout=PATIENCE_SECONDS).result()
+        if listed.errors:  # of a broker that is away or silent: its groups would be missing unnoticed
+            raise KafkaException(listed.errors[0])
+        for group in sorted(each.group_id for each in listed.valid if each.group_id.startswith("tallyclerk.")):
             asked = admin.list_consumer_group_offsets(
                 [ConsumerGroupTopicPartitions(group)], request_timeout=PATIENCE_SECONDS
             )
@@ -132,14 +136,23 @@ QUESTIONS: Mapping[str, Callable[[], Measured]] = {
 def measure_services(questions: Mapping[str, Callable[[], Measured]] = QUESTIONS) -> Measured:
     """Every service's measures, and whether it has answered. One that is away is a measure, no error."""
     found = Measured()
-    with ThreadPoolExecutor(len(questions), thread_name_prefix="tallyclerk-metrics") as pool:
-        for part in pool.map(_asked, questions.items()):
-            found.take(part)
+    pool = ThreadPoolExecutor(len(questions), thread_name_prefix="tallyclerk-metrics")
+    try:
+        asked = {service: pool.submit(_asked, service, ask) for service, ask in questions.items()}
+        wait(asked.values(), LIMIT_SECONDS)
+        for service, answer in asked.items():
+            if answer.done():
+                found.take(answer.result())
+            else:
+                log.warning("no metrics of %s: it has not told all within %d s", service, LIMIT_SECONDS)
+                found.add(measures.UP, False, service=service)
+                found.add(measures.ANSWER_SECONDS, LIMIT_SECONDS, service=service)
+    finally:
+        pool.shutdown(wait=False)  # a question that is still open ends by its own hook's patience
     return found
 
 
-def _asked(question: tuple[str, Callable[[], Measured]]) -> Measured:
-    service, ask = question
+def _asked(service: str, ask: Callable[[], Measured]) -> Measured:
     started = time.monotonic()
     try:
         found = ask()

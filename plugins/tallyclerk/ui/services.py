@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from tallyclerk.hooks.kafka_connect import ConnectorStatus
     from tallyclerk.serving.kpi_view import KpiView
 
-_PATIENCE = Backoff(limit_seconds=3)
+PATIENCE_SECONDS = 3
+_PATIENCE = Backoff(limit_seconds=PATIENCE_SECONDS)
 _KEYSPACE = "pipeline"
 _lock = threading.Lock()
 _cassandra: CassandraClusterHook | None = None
@@ -47,8 +48,7 @@ def flink_jobs() -> list[tuple[JobSummary, JobStatus | None]]:
     from tallyclerk.hooks.flink_status import OVER
 
     with connections():
-        hook = FlinkHook()
-        hook.client_options["timeout"] = 3
+        hook = FlinkHook(patience_seconds=PATIENCE_SECONDS)
         found = hook.jobs()
         alive = [job for job in found if job.state not in OVER]
         names = {job.name for job in alive}
@@ -60,7 +60,7 @@ def connectors() -> list[tuple[str, ConnectorStatus | None]]:
     from tallyclerk.hooks.kafka_connect import KafkaConnectHook
 
     with connections():
-        hook = KafkaConnectHook(rebalance_limit_seconds=2)
+        hook = KafkaConnectHook(rebalance_limit_seconds=2, patience_seconds=PATIENCE_SECONDS)
         return [(name, hook.status(name)) for name in hook.connectors()]
 
 
