@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,7 @@ class JobSummary:
     job_id: str
     name: str
     state: str
+    started_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,10 @@ class FlinkHook(BaseHook):
     def jobs(self) -> list[JobSummary]:
         """Every job that the JobManager knows, those that are over too for a while."""
         found = self._call("GET", "/jobs/overview")["jobs"]
-        return [JobSummary(each["jid"], each["name"], each["state"]) for each in found]
+        return [
+            JobSummary(each["jid"], each["name"], each["state"], datetime.fromtimestamp(each["start-time"] / 1000, UTC))
+            for each in found
+        ]
 
     def uploaded_jar(self, path: str | Path) -> str:
         """The id of a jar on the JobManager, uploaded unless one of the same content is there."""

@@ -35,7 +35,7 @@ SLOT_BYTES = Measure("slot_retained_bytes", "Log that the database keeps for a r
 SLOT_ACTIVE = Measure("slot_active", "1 while somebody reads from the replication slot.", ("slot",))
 FLINK_RUNNING = Measure("flink_running", "1 when every task of the job runs.", ("job",))
 FLINK_CHECKPOINT = Measure(
-    "flink_checkpoint_age_seconds", "Age of the newest checkpoint; absent while there is none.", ("job",)
+    "flink_checkpoint_age_seconds", "Age of the newest checkpoint; while there is none, of the job.", ("job",)
 )
 FLINK_RESTARTS = Measure("flink_restarts", "How often Flink has restarted the job since it was submitted.", ("job",))
 CONNECTOR_TASKS = Measure("connector_tasks", "The connector's tasks, by state.", ("connector", "state"))

@@ -34,9 +34,9 @@ def measure_flink() -> Measured:
         if status is None:
             continue
         found.add(measures.FLINK_RESTARTS, status.restarts, job=job.name)
-        if status.newest is not None:
-            age = max(0.0, (now - status.newest.completed_at).total_seconds())
-            found.add(measures.FLINK_CHECKPOINT, age, job=job.name)
+        # one that never completes a checkpoint is as bad as one that no longer does
+        since = job.started_at if status.newest is None else status.newest.completed_at
+        found.add(measures.FLINK_CHECKPOINT, max(0.0, (now - since).total_seconds()), job=job.name)
     return found
 
 

@@ -135,6 +135,12 @@ def test_the_rules_are_valid_and_each_says_what_to_do(tools: Path) -> None:
         assert {"summary", "description", "runbook"} <= set(rule["annotations"]), rule["alert"]
 
 
+def test_each_rule_fires_beyond_its_threshold_and_not_at_it(tools: Path) -> None:
+    edges = RULES.with_name("alerts_test.yml")
+    done = subprocess.run([tools / "promtool", "test", "rules", edges], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_rules_refer_only_to_metrics_that_are_told(tools: Path) -> None:
     told = {PREFIX + measure.name for measure in MEASURES}
     assert (
