@@ -33,11 +33,13 @@ DRIFT_ROWS = Measure("drift_rows", "Answers of the newest comparison in which th
 LAG_ROWS = Measure("lag_rows", "Messages between a drain's position and the end of its topic.", ("group", "topic"))
 SLOT_BYTES = Measure("slot_retained_bytes", "Log that the database keeps for a replication slot.", ("slot",))
 SLOT_ACTIVE = Measure("slot_active", "1 while somebody reads from the replication slot.", ("slot",))
-FLINK_RUNNING = Measure("flink_running", "1 when every task of the job runs.", ("job",))
+FLINK_RUNNING = Measure("flink_running", "1 when every task of the job runs.", ("flink_job",))
 FLINK_CHECKPOINT = Measure(
-    "flink_checkpoint_age_seconds", "Age of the newest checkpoint; while there is none, of the job.", ("job",)
+    "flink_checkpoint_age_seconds", "Age of the newest checkpoint; while there is none, of the job.", ("flink_job",)
 )
-FLINK_RESTARTS = Measure("flink_restarts", "How often Flink has restarted the job since it was submitted.", ("job",))
+FLINK_RESTARTS = Measure(
+    "flink_restarts", "How often Flink has restarted the job since it was submitted.", ("flink_job",)
+)
 CONNECTOR_TASKS = Measure("connector_tasks", "The connector's tasks, by state.", ("connector", "state"))
 CONNECTOR_FAILED = Measure("connector_failed", "1 when the connector itself has failed.", ("connector",))
 UP = Measure("up", "1 when the service has answered in time.", ("service",))

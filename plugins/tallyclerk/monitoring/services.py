@@ -30,13 +30,13 @@ def measure_flink() -> Measured:
         if job.state in ("FINISHED", "CANCELED"):
             continue  # it was asked to
         running = status is not None and status.state == "RUNNING" and 0 < status.tasks_running == status.tasks_total
-        found.add(measures.FLINK_RUNNING, running, job=job.name)
+        found.add(measures.FLINK_RUNNING, running, flink_job=job.name)
         if status is None:
             continue
-        found.add(measures.FLINK_RESTARTS, status.restarts, job=job.name)
+        found.add(measures.FLINK_RESTARTS, status.restarts, flink_job=job.name)
         # one that never completes a checkpoint is as bad as one that no longer does
         since = job.started_at if status.newest is None else status.newest.completed_at
-        found.add(measures.FLINK_CHECKPOINT, max(0.0, (now - since).total_seconds()), job=job.name)
+        found.add(measures.FLINK_CHECKPOINT, max(0.0, (now - since).total_seconds()), flink_job=job.name)
     return found
 
 
