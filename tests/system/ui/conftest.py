@@ -22,21 +22,22 @@ LIMIT_MILLISECONDS = 90_000
 PAGE = "/tallyclerk"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """Until the module's end: while the driver lives, its event loop runs here, and no other test could run one."""
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium.ensure_browser(), args=list(chromium.ARGUMENTS))
         yield browser
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def admin(browser: Browser, settings: Settings) -> Iterator[BrowserContext]:
     """Who may do everything; logged in by the form, as people do."""
     yield from _logged_in(browser, settings, "admin")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def viewer(browser: Browser, settings: Settings) -> Iterator[BrowserContext]:
     yield from _logged_in(browser, settings, "viewer")
 
