@@ -17,7 +17,7 @@ from tallyclerk.sinks.lake_zones import ZONES, tables
 if TYPE_CHECKING:
     from tallyclerk.core.receipt import Receipt
 
-__all__ = ["ZONES", "connections", "lake_root", "print_table", "receipts", "tables"]
+__all__ = ["ZONES", "connections", "lake_root", "one_line", "print_table", "receipts", "tables"]
 
 _CELL_WIDTH = 100
 """Longest text of a column; ``--output json`` has it whole."""
@@ -88,6 +88,10 @@ def _cell(value: Any) -> str:
         return "-"
     if isinstance(value, int):
         return f"{value:,}"
-    # a record's own text may hold line breaks, control characters, or a whole file
+    return one_line(value, _CELL_WIDTH)
+
+
+def one_line(value: object, longest: int) -> str:
+    """As text to be shown: a record's own may hold line breaks, control characters, or a whole file."""
     text = "".join(character if character.isprintable() else repr(character)[1:-1] for character in str(value))
-    return text if len(text) <= _CELL_WIDTH else f"{text[: _CELL_WIDTH - 1]}…"
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"

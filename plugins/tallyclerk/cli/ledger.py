@@ -32,7 +32,7 @@ def ledger(args: Namespace) -> int:
     else:
         heads = ["window", "table", "version", "read", "written", "rejected", "filtered", "deduplicated", "closes"]
         print_table(heads, (_line(uri, receipt) for uri, receipt in shown))
-    return EXIT_OK if all(_closes(receipt) for _, receipt in shown) else EXIT_FAILED
+    return EXIT_OK if all(receipt.ledger.closes for _, receipt in shown) else EXIT_FAILED
 
 
 @command
@@ -92,11 +92,6 @@ def _latest(found: list[Receipt]) -> Iterator[Receipt]:
             yield receipt
 
 
-def _closes(receipt: Receipt) -> bool:
-    counts = receipt.ledger
-    return counts.read == counts.written + counts.rejected + counts.filtered + counts.deduplicated
-
-
 def _line(uri: str, receipt: Receipt) -> list[Any]:
     counts = receipt.ledger
     return [
@@ -108,5 +103,5 @@ def _line(uri: str, receipt: Receipt) -> list[Any]:
         counts.rejected,
         counts.filtered,
         counts.deduplicated,
-        "yes" if _closes(receipt) else "NO",
+        "yes" if counts.closes else "NO",
     ]

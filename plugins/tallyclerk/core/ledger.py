@@ -21,6 +21,11 @@ class Ledger:
     def __add__(self, other: Ledger) -> Ledger:
         return Ledger(**{name: count + getattr(other, name) for name, count in asdict(self).items()})
 
+    @property
+    def closes(self) -> bool:
+        """Whether the rows read are all accounted for."""
+        return self.read == self.written + self.rejected + self.filtered + self.deduplicated
+
     def check(self, *, load: str) -> Ledger:
         """Return the ledger itself when it closes.
 
@@ -30,7 +35,7 @@ class Ledger:
         counts = asdict(self)
         if min(counts.values()) < 0:
             raise LedgerError(load=load, counts=counts, rule="no count may be negative")
-        if self.read != self.written + self.rejected + self.filtered + self.deduplicated:
+        if not self.closes:
             raise LedgerError(load=load, counts=counts, rule="read = written + rejected + filtered + deduplicated")
         return self
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 RUNS_PER_DAG = 200
 """How many runs of a DAG are looked through: of those that returned anything."""
+HISTORY = 50
+"""How many answers of one task are looked through for a receipt of its."""
 _PER_TASK = 10
 _MARKS = {"dataset", "window", "ledger", "location"}
 
@@ -50,8 +52,7 @@ class Load:
 
     @property
     def closes(self) -> bool:
-        counts = self.receipt.ledger
-        return counts.read == counts.written + counts.rejected + counts.filtered + counts.deduplicated
+        return self.receipt.ledger.closes
 
 
 @dataclass(frozen=True, slots=True)

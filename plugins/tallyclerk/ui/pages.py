@@ -11,11 +11,10 @@ from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import Response
 
 from tallyclerk.ui.access import DATA, RECEIPTS, MayReplay, ReadableDags
-from tallyclerk.ui.loads import Load, newest_comparisons, newest_loads, recent_loads
+from tallyclerk.ui.loads import HISTORY, Load, newest_comparisons, newest_loads, recent_loads
 from tallyclerk.ui.rendering import render
 
 router = APIRouter()
-_HISTORY = 50
 
 
 @router.get("/")
@@ -43,10 +42,10 @@ def receipt(
     request: Request, session: SessionDep, dag_id: str, task_id: str, dataset: str, window: str | None = None
 ) -> Response:
     """One receipt, and the windows that its task has loaded lately."""
-    told = [load for load in _history(session, dag_id, task_id) if load.dataset == dataset]
+    told = [load for load in recent_loads(session, [dag_id], task_id=task_id, limit=HISTORY) if load.dataset == dataset]
     shown = next((load for load in told if window in (None, load.window)), None)
     if shown is None:
-        raise HTTPException(404, f"No receipt of {dataset} is among the last {_HISTORY} answers of {dag_id}.{task_id}.")
+        raise HTTPException(404, f"No receipt of {dataset} is among the last {HISTORY} answers of {dag_id}.{task_id}.")
     part = f"/parts/commit/{dag_id}/{task_id}/{dataset}?{urlencode({'window': shown.window})}"
     return render(
         request, "receipt.html", here="", load=shown, history=_windows(told), part_path=part,
@@ -89,10 +88,6 @@ def kpis(
         date=asked["date"],
         part=f"/parts/kpis?{urlencode({k: v for k, v in asked.items() if v})}",
     )
-
-
-def _history(session: SessionDep, dag_id: str, task_id: str) -> list[Load]:
-    return recent_loads(session, [dag_id], task_id=task_id, limit=_HISTORY)
 
 
 def _windows(told: list[Load]) -> list[Load]:

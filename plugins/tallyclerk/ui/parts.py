@@ -14,13 +14,12 @@ from tallyclerk.exceptions import ServiceUnavailableError, TallyclerkError
 from tallyclerk.ui import services
 from tallyclerk.ui.access import DATA, RECEIPTS, MayReplay
 from tallyclerk.ui.charts import bar_chart
-from tallyclerk.ui.loads import recent_loads
+from tallyclerk.ui.loads import HISTORY, recent_loads
 from tallyclerk.ui.rendering import render
 
 router = APIRouter(prefix="/parts")
 _SAMPLE = 50
 _BEST = 25
-_HISTORY = 50
 
 
 @router.get("/flink", dependencies=DATA)
@@ -94,7 +93,7 @@ def kpis(
 @router.get("/commit/{dag_id}/{task_id}/{dataset}", dependencies=RECEIPTS)
 def commit(request: Request, session: SessionDep, dag_id: str, task_id: str, dataset: str, window: str) -> Response:
     """Whether the sink's own commit says what Airflow was told."""
-    told = recent_loads(session, [dag_id], task_id=task_id, limit=_HISTORY)
+    told = recent_loads(session, [dag_id], task_id=task_id, limit=HISTORY)
     load = next((each for each in told if (each.dataset, each.window) == (dataset, window)), None)
     if load is None:
         raise HTTPException(404, f"Airflow was told of no load {dataset}@{window} by {dag_id}.{task_id}.")

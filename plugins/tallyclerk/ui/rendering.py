@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.templating import Jinja2Templates
 
 from tallyclerk import __version__
+from tallyclerk.cli.lake import one_line
 
 if TYPE_CHECKING:
     from fastapi import Request
@@ -73,6 +74,4 @@ def size(value: float) -> str:
 
 
 def cut(value: object, longest: int = _LONGEST_CELL) -> str:
-    """A record's text as one line: it may hold line breaks, control characters, or a whole file."""
-    text = "".join(character if character.isprintable() else repr(character)[1:-1] for character in str(value))
-    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+    return one_line(value, longest)
