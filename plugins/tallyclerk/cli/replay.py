@@ -14,7 +14,7 @@ from tallyclerk.cli.lake import lake_root, print_table
 from tallyclerk.core.correction import AskedCorrection
 from tallyclerk.core.window import Window
 from tallyclerk.exceptions import SpecError
-from tallyclerk.sinks.quarantine import Quarantine
+from tallyclerk.sinks.quarantine import Quarantine, finding_of
 
 REPLAY_DAG = "quarantine_replay"
 _POLL_INTERVAL_SECONDS = 2.0
@@ -100,7 +100,7 @@ def _records(dataset: str, window: Window) -> list[dict[str, Any]]:
     rows, _ = Quarantine(f"{lake_root()}/data/quarantine/{dataset}", dataset=dataset).of_window(window)
     records: dict[tuple[str, int], dict[str, Any]] = {}
     for row in sorted(rows, key=lambda row: (row["source"], row["record_number"])):
-        reason = f"{row['column']} {row['reason']}: {row['detail']}".strip()
+        reason = finding_of(row)
         record = records.setdefault(
             (row["source"], row["record_number"]),
             dict(zip(_FIELDS, (row["source"], row["record_number"], row["raw_text"], ""), strict=True)),

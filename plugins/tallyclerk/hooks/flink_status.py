@@ -58,15 +58,15 @@ class JobStatus:
     def checkpoint_age(self) -> timedelta | None:
         return None if self.newest is None else max(self.now - self.newest.completed_at, timedelta(0))
 
+    @property
+    def is_running(self) -> bool:
+        """Every task runs: Flink's own word says so already while tasks wait for a slot."""
+        return self.state == RUNNING and 0 < self.tasks_total == self.tasks_running
+
     def is_healthy(self, max_checkpoint_age_seconds: float) -> bool:
         """Every task runs, and what was done lately is safe in a checkpoint."""
         age = self.checkpoint_age
-        return (
-            self.state == RUNNING
-            and 0 < self.tasks_total == self.tasks_running
-            and age is not None
-            and age.total_seconds() <= max_checkpoint_age_seconds
-        )
+        return self.is_running and age is not None and age.total_seconds() <= max_checkpoint_age_seconds
 
     def __str__(self) -> str:
         age = self.checkpoint_age

@@ -29,8 +29,7 @@ def measure_flink() -> Measured:
     for job, status in flink_jobs():
         if job.state in ("FINISHED", "CANCELED"):
             continue  # it was asked to
-        running = status is not None and status.state == "RUNNING" and 0 < status.tasks_running == status.tasks_total
-        found.add(measures.FLINK_RUNNING, running, flink_job=job.name)
+        found.add(measures.FLINK_RUNNING, status is not None and status.is_running, flink_job=job.name)
         if status is None:
             continue
         found.add(measures.FLINK_RESTARTS, status.restarts, flink_job=job.name)
@@ -116,10 +115,11 @@ def measure_lag() -> Measured:
                 isolation_level=IsolationLevel.READ_COMMITTED,
                 request_timeout=PATIENCE_SECONDS,
             )
+            positions = {(each.topic, each.partition): each.offset for each in held}
             lags: dict[str, int] = {}
             for each, end in ends.items():
-                position = next(p.offset for p in held if (p.topic, p.partition) == (each.topic, each.partition))
-                lags[each.topic] = lags.get(each.topic, 0) + max(0, end.result().offset - position)
+                behind = max(0, end.result().offset - positions[each.topic, each.partition])
+                lags[each.topic] = lags.get(each.topic, 0) + behind
             for topic, lag in lags.items():
                 found.add(measures.LAG_ROWS, lag, group=group, topic=topic)
     return found

@@ -21,7 +21,7 @@ from tallyclerk.core.receipt import Receipt, load_name
 from tallyclerk.core.window import Window
 from tallyclerk.exceptions import ConcurrentLoadError, SpecErrors
 from tallyclerk.sinks.lake_table import COMMIT_ATTEMPTS, LakeTable, window_rows
-from tallyclerk.sinks.quarantine import Quarantine
+from tallyclerk.sinks.quarantine import Quarantine, finding_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -133,7 +133,7 @@ class Corrections(LakeTable):
             fresh[correction.record] = {
                 "source": correction.source, "sha256": correction.sha256, "record_number": correction.record_number,
                 "text": each.text, "revision": revision,
-                "reason": "; ".join(f"{row['column']} {row['reason']}: {row['detail']}".strip() for row in found),
+                "reason": "; ".join(map(finding_of, found)),
                 "rejected_text": found[0]["raw_text"],
             }  # fmt: skip
         if findings:

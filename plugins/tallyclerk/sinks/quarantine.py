@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from functools import cache
@@ -43,6 +43,11 @@ def quarantine_schema() -> pa.Schema:
             ("rejected_at", pa.timestamp("us", tz="UTC")),
         ]
     )
+
+
+def finding_of(row: Mapping[str, Any]) -> str:
+    """What a row of quarantine says is wrong, for people."""
+    return f"{row['column']} {row['reason']}: {row['detail']}".strip()
 
 
 class Quarantine:
