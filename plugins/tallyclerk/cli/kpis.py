@@ -8,10 +8,11 @@ from dataclasses import asdict
 from datetime import datetime
 
 from tallyclerk.cli.console import EXIT_FAILED, EXIT_OK, command, complain
-from tallyclerk.cli.lake import connections, print_table
+from tallyclerk.cli.lake import print_table
 from tallyclerk.core.window import Window
 from tallyclerk.exceptions import SpecError
 from tallyclerk.hooks.cassandra_cluster import CassandraClusterHook
+from tallyclerk.hooks.connections import connections
 from tallyclerk.serving.kpi_view import KpiRow, KpiView
 from tallyclerk.sinks.cassandra_client import Backoff
 

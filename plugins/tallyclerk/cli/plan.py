@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from tallyclerk.cli.console import EXIT_FAILED, EXIT_OK, command
-from tallyclerk.cli.lake import connections, lake_root, print_table, receipts
+from tallyclerk.cli.lake import print_table, receipts
 from tallyclerk.core.window import Window
+from tallyclerk.hooks.connections import connections
+from tallyclerk.hooks.lake import lake_root
 from tallyclerk.hooks.landing import LandingHook
 
 

@@ -1,14 +1,33 @@
-"""What hooks read from a connection alike."""
+"""What hooks read from a connection alike, and where they find it outside a task."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from tallyclerk.exceptions import SpecError
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
+
+
+@contextmanager
+def connections() -> Iterator[None]:
+    """Let hooks read connections from Airflow's secrets backends and database, as its own server components do.
+
+    Outside a task (a command, the page, the metrics) a hook would otherwise see environment variables only.
+
+    :raises SpecError: a connection that is asked for does not exist.
+    """
+    from airflow.sdk.exceptions import AirflowNotFoundException
+
+    os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
+    try:
+        yield
+    except AirflowNotFoundException as missing:
+        raise SpecError(f"{missing}; run `airflow tallyclerk load-settings`.") from None
 
 
 def refuse_unknown_extras(connection: Connection, known: Sequence[str]) -> None:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import socket
 from functools import cached_property
+from urllib.parse import urlsplit
 
 from airflow.sdk import BaseHook
 
-from tallyclerk.exceptions import SpecError
+from tallyclerk.exceptions import ServiceUnavailableError, SpecError
+from tallyclerk.hooks.connections import connections
+
+_PATIENCE_SECONDS = 5
 
 
 class LakeHook(BaseHook):
@@ -45,3 +50,18 @@ class LakeHook(BaseHook):
     def uri(self, path: str) -> str:
         """A path of the lake as a URI; what already is a URI stays as it is."""
         return path if "://" in path else f"{self.root}/{path.lstrip('/')}"
+
+
+def lake_root() -> str:
+    """The URI of the lake, once it has answered; for people who wait, outside a task.
+
+    :raises ServiceUnavailableError: nobody listens there. Its client would try again for minutes.
+    """
+    with connections():
+        root = LakeHook().root
+    address = urlsplit(root)
+    try:
+        socket.create_connection((address.hostname or "", address.port or 8020), timeout=_PATIENCE_SECONDS).close()
+    except OSError as error:
+        raise ServiceUnavailableError(service="HDFS", address=root, cause=error) from error
+    return root

@@ -60,8 +60,8 @@ def measure_slots() -> Measured:
     from airflow.sdk import BaseHook
     from psycopg.conninfo import make_conninfo
 
-    from tallyclerk.cli.lake import connections
     from tallyclerk.exceptions import ServiceUnavailableError
+    from tallyclerk.hooks.connections import connections
 
     with connections():
         database = BaseHook.get_connection("shop_db")
@@ -92,7 +92,7 @@ def measure_lag() -> Measured:
     from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaException
     from confluent_kafka.admin import AdminClient, OffsetSpec
 
-    from tallyclerk.cli.lake import connections
+    from tallyclerk.hooks.connections import connections
     from tallyclerk.hooks.kafka_cluster import KafkaClusterHook
     from tallyclerk.sinks.kafka_errors import kafka_errors
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.templating import Jinja2Templates
 
 from tallyclerk import __version__
-from tallyclerk.cli.lake import one_line
+from tallyclerk.core.shown_text import one_line
 
 if TYPE_CHECKING:
     from fastapi import Request

@@ -9,11 +9,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from tallyclerk.cli.lake import ZONES, connections, lake_root, receipts, tables
 from tallyclerk.core.receipt import Receipt
 from tallyclerk.core.window import Window
 from tallyclerk.exceptions import SpecError
+from tallyclerk.hooks.connections import connections
+from tallyclerk.hooks.lake import lake_root
 from tallyclerk.sinks.cassandra_client import Backoff
+from tallyclerk.sinks.lake_zones import ZONES, tables
 
 if TYPE_CHECKING:
     from tallyclerk.hooks.cassandra_cluster import CassandraClusterHook
@@ -66,6 +68,8 @@ def connectors() -> list[tuple[str, ConnectorStatus | None]]:
 
 def lake_receipts() -> list[tuple[str, Receipt]]:
     """The newest receipt of each of the lake's tables, as its own log has it; also of those that Spark writes."""
+    from tallyclerk.cli.lake import receipts
+
     root = lake_root()
     found = [(uri.partition("/data/")[2], receipts(uri, limit=10)) for uri in tables(root, ZONES)]
     return [(name, told[0]) for name, told in found if told]
@@ -78,6 +82,8 @@ def committed(receipt: Receipt) -> Receipt | None:
     """
     scheme = urlsplit(receipt.location).scheme
     if scheme == "hdfs":
+        from tallyclerk.cli.lake import receipts
+
         lake_root()
         held = (each for each in receipts(receipt.location) if each.load == receipt.load)
         return next(held, None)
