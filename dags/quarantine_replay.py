@@ -1,8 +1,11 @@
-"""Rejected records of a day, mended: corrections are kept, the day is loaded again with them, and its ledger closes anew.
+"""Rejected records of a day, mended: those of files are loaded with their day, and its ledger closes anew; messages are sent again.
 
-A correction is the record as it ought to have been delivered. It is kept in `/data/corrections/<dataset>` and applied at each
+A correction is the record as it ought to have been delivered. Of a file it is kept in `/data/corrections/<dataset>` and applied at each
 later load of the day, so that whoever runs the day again gets the same rows. `retail_daily` does the loading, KPIs, Cassandra and
 reconciliation included, with its own settings. Then as many records were read as before, fewer are rejected, more are written.
+
+A message is sent to its topic again, once, encoded as all others there. The topic's next load takes it, and
+`/data/corrections/<dataset>.stream` says where it stands now.
 
 The run's conf:
 
@@ -20,14 +23,15 @@ The run's conf:
 
 | | |
 |---|---|
-| `dataset`, `date` | the contract's name, the day (UTC) |
-| `source` | the file, by URI or by name, as in quarantine; may be left out where one file of the day has such a rejected record |
-| `record_number` | as in quarantine |
-| `text` | the whole record, in the file's dialect; `null` gives the record up: it is counted as filtered from then on |
+| `dataset`, `date` | the contract's name (of a stream that of its quarantine), the day (UTC) |
+| `source` | the file, by URI or by name, or `topic/partition`, as in quarantine; may be left out where the number says enough |
+| `record_number` | as in quarantine; a message's offset |
+| `text` | the whole record, in the file's dialect, or the message as JSON; `null` gives it up: a file's record is counted as filtered from then on |
 | `corrections` | none at all: the day is only loaded again, after its contract or its source was mended |
 | `note` | why, for those who ask later |
 
 The task `ledger_closes` returns `{"window", "before", "after", "open", "corrections"}`; it fails where a corrected record is still wrong.
+`send_messages` returns `{"sent", "given_up"}`; it sends nothing where one of the messages is still wrong. What a run is not about is skipped.
 """
 
 from __future__ import annotations
@@ -38,13 +42,14 @@ from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOpe
 from airflow.sdk import DAG, Param
 
 from tallyclerk.operators.replay import CheckReplayOperator, RecordCorrectionsOperator
+from tallyclerk.operators.replay_messages import ReplayMessagesOperator
 from tallyclerk.retries import DEFAULT_RETRY_POLICY
 
 CORRECTION = {
     "type": "object",
     "properties": {
         "source": {"type": "string"},
-        "record_number": {"type": "integer", "minimum": 1},
+        "record_number": {"type": "integer", "minimum": 0},
         "text": {"type": ["string", "null"]},
     },
     "required": ["record_number", "text"],
@@ -92,6 +97,13 @@ with DAG(
         task_id="ledger_closes",
         dataset="{{ params.dataset }}",
         before="{{ ti.xcom_pull(task_ids='record_corrections')['before'] | tojson }}",
+    )
+
+    ReplayMessagesOperator(
+        task_id="send_messages",
+        dataset="{{ params.dataset }}",
+        corrections="{{ params.corrections | tojson }}",
+        note="{{ params.note }}",
     )
 
     record >> load >> check

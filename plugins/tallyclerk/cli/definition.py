@@ -85,8 +85,8 @@ SUBCOMMANDS: tuple[CLICommand, ...] = (
         subcommands=(
             ActionCommand(
                 name="list",
-                help="Show rejected records with file, record, column, reason and text",
-                func=lazy_load_command("tallyclerk.cli.ledger.quarantine_list"),
+                help="Show rejected records with file, record, column, reason, what was decided, and text",
+                func=lazy_load_command("tallyclerk.cli.quarantine.quarantine_list"),
                 args=(ARG_DATASET, ARG_DATE, ARG_LIMIT, ARG_FORMAT, ARG_VERBOSE),
             ),
             ActionCommand(
@@ -102,9 +102,10 @@ SUBCOMMANDS: tuple[CLICommand, ...] = (
             ),
             ActionCommand(
                 name="replay",
-                help="Keep corrections of a day's rejected records, and load the day again with them",
+                help="Keep corrections of a day's rejected records and load the day again with them; send corrected messages again",
                 description=(
                     "Keep corrections of a day's rejected records, load the day again with them, and wait until its ledger closes.\n"
+                    "Messages that a stream rejected are sent to their topic again, corrected, each once; its next load takes them.\n"
                     "Without a correction the day is only loaded again, after its contract or its source was mended.\n"
                     "Exit codes: 0 replayed, 1 the run failed or a corrected record is still wrong, 2 refused."
                 ),
@@ -113,15 +114,26 @@ SUBCOMMANDS: tuple[CLICommand, ...] = (
                     ARG_DATASET_NAMED,
                     ARG_DATE_REQUIRED,
                     Arg(
-                        ("--record",), type=positive_int(allow_zero=False), metavar="N", help="a record, by its number"
+                        ("--record",),
+                        type=positive_int(allow_zero=True),
+                        metavar="N",
+                        help="a record, by its number; a message, by its offset",
                     ),
                     Arg(
                         ("--source",),
                         metavar="NAME",
-                        help="its file, where several files have a record N in quarantine",
+                        help="its file or topic/partition, where several have a record N in quarantine",
                     ),
-                    Arg(("--text",), metavar="TEXT", help="the whole record as it ought to have been delivered"),
-                    Arg(("--give-up",), action="store_true", help="Count the record as filtered from now on"),
+                    Arg(
+                        ("--text",),
+                        metavar="TEXT",
+                        help="the whole record as it ought to have been delivered; a message as JSON",
+                    ),
+                    Arg(
+                        ("--give-up",),
+                        action="store_true",
+                        help="Leave the record out: it counts as filtered from now on",
+                    ),
                     Arg(
                         ("--corrections",),
                         metavar="FILE",

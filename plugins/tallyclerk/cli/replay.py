@@ -1,4 +1,4 @@
-"""``airflow tallyclerk quarantine replay`` and ``export``: mend what was rejected, and load its day again."""
+"""``airflow tallyclerk quarantine replay`` and ``export``: mend what was rejected, and have it loaded or sent again."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from tallyclerk.cli.console import EXIT_FAILED, EXIT_OK, command
-from tallyclerk.cli.lake import lake_root, print_table
+from tallyclerk.cli.lake import connections, lake_root, print_table
 from tallyclerk.core.correction import AskedCorrection
 from tallyclerk.core.window import Window
 from tallyclerk.exceptions import SpecError
+from tallyclerk.sinks.message_corrections import MessageCorrections, record_of
 from tallyclerk.sinks.quarantine import Quarantine, finding_of
+from tallyclerk.sinks.quarantined_messages import QuarantinedMessage, messages_of_day
+from tallyclerk.transfers.message_replay import MessageTexts
 
 REPLAY_DAG = "quarantine_replay"
 _POLL_INTERVAL_SECONDS = 2.0
@@ -23,12 +26,14 @@ _FIELDS = ("source", "record_number", "text", "reason")
 
 @command
 def replay(args: Namespace) -> int:
-    """Start the DAG that keeps the corrections and loads the day again; its outcome is the exit code."""
+    """Start the DAG that keeps corrections of files and loads their day again, and sends messages; its outcome is the exit code."""
     window = Window.of_day(args.date)
-    records = _records(args.dataset, window)
+    records = _records(args.dataset, window, readable=bool(args.corrections))
     stated = _stated(args, {(record["source"], record["record_number"]): record["text"] for record in records})
     asked = AskedCorrection.read_all(stated)
-    unknown = [each for each in asked if not any(_is_of(each, record) for record in records)]
+    unknown = [
+        each for each in asked if not any(each.is_of(record["source"], record["record_number"]) for record in records)
+    ]
     if unknown and args.dry_run:
         listed = ", ".join(str(each.record_number) for each in unknown)
         raise SpecError(f"Not in the day's quarantine: record {listed}. See `airflow tallyclerk quarantine list`.")
@@ -43,8 +48,11 @@ def replay(args: Namespace) -> int:
 
 @command
 def export(args: Namespace) -> int:
-    """Write a day's rejected records to a file to edit, one a record; what is left as it is is no correction."""
-    records = _records(args.dataset, Window.of_day(args.date))
+    """Write a day's rejected records to a file to edit, one a record; what is left as it is is no correction.
+
+    Messages that were replayed or given up are left out.
+    """
+    records = _records(args.dataset, Window.of_day(args.date), readable=True)
     path = Path(args.file)
     with path.open("w", encoding="utf-8", newline="") as file:
         if path.suffix == ".csv":
@@ -85,19 +93,23 @@ def read_corrections(path: Path, rejected: dict[tuple[str, int], str]) -> list[d
 
 def _stated(args: Namespace, rejected: dict[tuple[str, int], str]) -> list[dict[str, Any]]:
     if args.corrections:
-        if args.record:
+        if args.record is not None:
             raise SpecError("Give --record with --text or --give-up, or --corrections; not both.")
         return read_corrections(Path(args.corrections), rejected)
-    if not args.record:
+    if args.record is None:
         return []
     if (args.text is None) != args.give_up:
         raise SpecError("--record needs --text, the whole record as it ought to be, or --give-up.")
     return [{"record_number": args.record, "text": args.text, **({"source": args.source} if args.source else {})}]
 
 
-def _records(dataset: str, window: Window) -> list[dict[str, Any]]:
-    """The window's quarantined records, one entry each with all its reasons."""
-    rows, _ = Quarantine(f"{lake_root()}/data/quarantine/{dataset}", dataset=dataset).of_window(window)
+def _records(dataset: str, window: Window, *, readable: bool) -> list[dict[str, Any]]:
+    """The day's quarantined records, one entry each with all its reasons: those of files, then messages.
+
+    :param readable: messages as text that can be edited, for which the registry is asked.
+    """
+    root = lake_root()
+    rows, _ = Quarantine(f"{root}/data/quarantine/{dataset}", dataset=dataset).of_window(window)
     records: dict[tuple[str, int], dict[str, Any]] = {}
     for row in sorted(rows, key=lambda row: (row["source"], row["record_number"])):
         reason = finding_of(row)
@@ -106,12 +118,23 @@ def _records(dataset: str, window: Window) -> list[dict[str, Any]]:
             dict(zip(_FIELDS, (row["source"], row["record_number"], row["raw_text"], ""), strict=True)),
         )
         record["reason"] = "; ".join(filter(None, (record["reason"], reason)))
-    return list(records.values())
+    messages, texts = _open_messages(root, dataset, window), MessageTexts()
+    with connections():
+        told = [
+            (each.source, each.offset, texts.text_of(each) if readable else each.raw_text, each.reason)
+            for each in messages
+        ]
+    return [*records.values(), *(dict(zip(_FIELDS, each, strict=True)) for each in told)]
 
 
-def _is_of(asked: AskedCorrection, record: dict[str, Any]) -> bool:
-    names = ("", record["source"], record["source"].rpartition("/")[2])
-    return asked.record_number == record["record_number"] and asked.source in names
+def _open_messages(root: str, dataset: str, window: Window) -> list[QuarantinedMessage]:
+    """The day's messages that are neither replayed nor given up."""
+    name = f"{dataset}.stream"
+    messages = messages_of_day(f"{root}/data/quarantine/{name}", window)
+    if not messages:
+        return []
+    done = MessageCorrections(f"{root}/data/corrections/{name}", dataset=name).of_day(window)
+    return [message for message in messages if record_of(message) not in done]
 
 
 def _trigger(conf: dict[str, Any]) -> str:
@@ -146,7 +169,9 @@ def _wait(run_id: str) -> int:
             state = None if run is None else str(run.state)
             failed = [] if run is None else [ti.task_id for ti in run.task_instances if str(ti.state) == "failed"]
         if state == "success":
-            print("replayed; `airflow tallyclerk ledger` shows the day's new receipt")
+            print(
+                "replayed; `airflow tallyclerk ledger` shows a day's new receipt; messages come with their topic's next load"
+            )
             return EXIT_OK
         if state not in ("queued", "running"):
             print(

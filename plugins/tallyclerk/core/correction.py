@@ -41,12 +41,19 @@ class Correction:
 class AskedCorrection:
     """A correction as a person states it.
 
-    :param source: URI or name of the file; "" where the record's number says enough.
+    :param source: URI of the file or of the topic's partition, or as much of its end as tells it apart (``sales.csv``,
+        ``sales/0``); "" where the record's number says enough.
+    :param record_number: as in quarantine: a file's record, from 1, or a message's offset, from 0.
     """
 
     record_number: int
     text: str | None
     source: str = ""
+
+    def is_of(self, source: str, record_number: int) -> bool:
+        """Whether a record in quarantine is meant."""
+        is_named = self.source in ("", source) or source.endswith(f"/{self.source}")
+        return is_named and record_number == self.record_number
 
     @classmethod
     def read_all(cls, stated: Sequence[Mapping[str, Any]]) -> list[Self]:
@@ -71,8 +78,8 @@ def _mistake(entry: Any) -> str:
     if unknown := set(entry) - {"source", "record_number", "text"}:
         return f"{', '.join(sorted(map(str, unknown)))} is unknown; it has source, record_number and text"
     number = entry.get("record_number")
-    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
-        return f"record_number {number!r} is not a number from 1 on; take it from `airflow tallyclerk quarantine list`"
+    if not isinstance(number, int) or isinstance(number, bool) or number < 0:
+        return f"record_number {number!r} is no number from 0 on; take it from `airflow tallyclerk quarantine list`"
     if "text" not in entry:
         return "has no text; give the whole record, or null to give the record up"
     text = entry["text"]

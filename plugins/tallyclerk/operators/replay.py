@@ -1,4 +1,4 @@
-"""Before and after a window is loaded again with its rejected records mended."""
+"""Before and after a window of files is loaded again with its rejected records mended."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowSkipException
 
 from tallyclerk.core.correction import AskedCorrection
 from tallyclerk.core.receipt import load_name
-from tallyclerk.exceptions import CorrectionsRejectedError, ReconcileError, SpecError
+from tallyclerk.exceptions import CorrectionsRejectedError, ReconcileError, SpecError, SpecErrors
 from tallyclerk.transfers.base import window_of
 
 if TYPE_CHECKING:
@@ -19,12 +20,18 @@ if TYPE_CHECKING:
     from tallyclerk.core.receipt import Receipt
     from tallyclerk.core.window import Window
     from tallyclerk.sinks.quarantine import Quarantine
+    from tallyclerk.sinks.quarantined_messages import QuarantinedMessage
+
+
+def decider_of(context: Context) -> str:
+    """Who has started the run; "" where Airflow does not know."""
+    return getattr(context["dag_run"], "triggering_user_name", None) or ""
 
 
 class ReplayOperator(BaseOperator):
     """Base of the operators around a replay: where a data set's rows, rejects and corrections are.
 
-    :param dataset: the contract's name. Templated.
+    :param dataset: the contract's name; of a stream's rejects that of its quarantine, without ``.stream``. Templated.
     :param target: the table that the loads of the data set write; ``/data/raw/<dataset>`` when None. Templated.
     :param hdfs_conn_id: the lake's connection.
     """
@@ -58,15 +65,48 @@ class ReplayOperator(BaseOperator):
         if receipt is None:
             raise SpecError(
                 f"{load_name(self.dataset, window)} is not in {uri}. Load it first; what is rejected then can be replayed. "
-                "Streams have no windows: send what they rejected to their topic again."
+                "Streams have no windows: only corrections of their messages can be replayed."
             )
         return receipt
 
+    def _by_kind(
+        self, window: Window, asked: Sequence[AskedCorrection]
+    ) -> tuple[list[AskedCorrection], list[tuple[QuarantinedMessage, str | None]]]:
+        """Corrections of files' records, and those of messages with their messages.
+
+        :raises SpecErrors: a message is not in the day's quarantine, or it is not said which record is meant.
+        """
+        from tallyclerk.sinks.quarantined_messages import SCHEME, messages_of_day
+
+        if not asked:
+            return [], []
+        rows, _ = self._quarantine().of_window(window)
+        messages = messages_of_day(self._uri(f"/data/quarantine/{self.dataset}.stream"), window)
+        of_files, of_messages, findings = [], [], []
+        for each in asked:
+            found = [message for message in messages if each.is_of(message.source, message.offset)]
+            sources = {row["source"] for row in rows if each.is_of(row["source"], row["record_number"])}
+            meant = sorted(sources | {message.source for message in found})
+            if found and len(meant) > 1:
+                findings.append(f"{each.record_number} is in quarantine of {' and of '.join(meant)}; name the source")
+            elif found:
+                of_messages.append((found[0], each.text))
+            elif each.source.startswith(SCHEME) and not sources:
+                findings.append(
+                    f"{each.source} offset {each.record_number} is not in the day's quarantine; see `airflow tallyclerk quarantine list`"
+                )
+            else:
+                of_files.append(each)
+        if findings:
+            raise SpecErrors(findings)
+        return of_files, of_messages
+
 
 class RecordCorrectionsOperator(ReplayOperator):
-    """Keep corrections of a window's rejected records; each later load of the window applies them.
+    """Keep corrections of a window's rejected records of files; each later load of the window applies them.
 
-    All of them are kept or none. The same corrections again change nothing, so that a retry is safe. Without any the window is
+    All of them are kept or none. Skipped when all are of messages, which
+    :class:`~tallyclerk.operators.replay_messages.ReplayMessagesOperator` sends. The same corrections again change nothing, so that a retry is safe. Without any the window is
     only looked at: after a contract was mended, loading again is all that is needed.
 
     :param corrections: ``[{"source", "record_number", "text"}, ...]``, or the same as JSON text. Templated.
@@ -86,12 +126,13 @@ class RecordCorrectionsOperator(ReplayOperator):
 
         window = window_of(context)
         stated = json.loads(self.corrections) if isinstance(self.corrections, str) else self.corrections
-        asked = AskedCorrection.read_all(stated or [])
+        asked, of_messages = self._by_kind(window, AskedCorrection.read_all(stated or []))
+        if of_messages and not asked:
+            raise AirflowSkipException("All corrections are of messages.")
         before = self._receipt(window)
         table = Corrections(self._uri(f"/data/corrections/{self.dataset}"), dataset=self.dataset)
         if asked:
-            by = getattr(context["dag_run"], "triggering_user_name", None) or ""
-            kept = table.record(window, asked, self._quarantine(), by=by, note=self.note)
+            kept = table.record(window, asked, self._quarantine(), by=decider_of(context), note=self.note)
         else:
             kept = table.of_window(window)
         self.log.info("%s: %s; %d records have a correction", before.load, before.ledger, len(kept))

@@ -7,7 +7,7 @@ here, and a part of what decides the window's rows, as the files are.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -50,8 +50,55 @@ def corrections_schema() -> pa.Schema:
     )
 
 
-class Corrections(LakeTable):
-    """The corrections of one data set. A table that grows; nothing is ever changed in it."""
+class DecisionTable(LakeTable):
+    """What people decided about rejected records. A table that grows; nothing is ever changed in it."""
+
+    def rows(self, window: Window) -> list[dict[str, Any]]:
+        """All decisions of a window in the table's schema, oldest first."""
+        table = self.open()
+        return [] if table is None else sorted(window_rows(table, window), key=lambda row: row["revision"])
+
+    def add(
+        self, window: Window, fresh: Callable[[list[dict[str, Any]]], list[dict[str, Any]]], *, by: str, note: str
+    ) -> None:
+        """Add rows in one commit.
+
+        :param fresh: given the window's rows, those to add, each with a higher ``revision``; asked again when another commit was
+            faster. Who decided, when and why is filled in here.
+        :raises ConcurrentLoadError: others kept committing decisions of the window; retry.
+        """
+        load = load_name(self.dataset, window)
+        conflict: Exception | None = None
+        for _ in range(COMMIT_ATTEMPTS):
+            table = self._open_or_create()
+            added = fresh(window_rows(table, window))
+            if not added:
+                return
+            common = {"window": window.key, "note": note, "corrected_by": by, "corrected_at": datetime.now(UTC)}
+            with tempfile.TemporaryDirectory(prefix="tallyclerk-") as folder:
+                file = self._spooled([row | common for row in added], Path(folder), window)
+                signed = Receipt(
+                    dataset=self.dataset, window=window.key, ledger=Ledger(read=len(added), written=len(added)),
+                    location=self.uri, load_id=uuid4().hex,
+                )  # fmt: skip
+                staged = self._stage([file], signed)
+            conflict = self._commit(table, staged, signed, app=load, replaces=None)
+            if conflict is None:
+                return
+            self._unstage(staged)
+        raise ConcurrentLoadError(load=load, cause=conflict)
+
+    def _spooled(self, rows: list[dict[str, Any]], directory: Path, window: Window) -> SpooledFile:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        path = directory / "decisions.parquet"
+        pq.write_table(pa.Table.from_pylist(rows, schema=self._row_schema), path, compression="zstd")
+        return SpooledFile(path, len(rows), window.day)
+
+
+class Corrections(DecisionTable):
+    """The corrections of one data set's files."""
 
     def __init__(self, uri: str, *, dataset: str) -> None:
         super().__init__(uri, dataset=f"{dataset}.corrections", schema=corrections_schema())
@@ -60,11 +107,6 @@ class Corrections(LakeTable):
     def of_window(self, window: Window) -> tuple[Correction, ...]:
         """The newest correction of each record, by revision; none where there is no table yet."""
         return tuple(sorted(self._newest_of(self.rows(window)).values(), key=lambda each: each.revision))
-
-    def rows(self, window: Window) -> list[dict[str, Any]]:
-        """All corrections of a window in the table's schema, oldest first."""
-        table = self.open()
-        return [] if table is None else sorted(window_rows(table, window), key=lambda row: row["revision"])
 
     def record(
         self, window: Window, asked: Sequence[AskedCorrection], quarantine: Quarantine, *, by: str, note: str
@@ -77,33 +119,13 @@ class Corrections(LakeTable):
         """
         rejects, receipt = quarantine.of_window(window)
         digests = {source["uri"]: source.get("sha256", "") for source in (receipt.sources if receipt else ())}
-        conflict: Exception | None = None
-        for _ in range(COMMIT_ATTEMPTS):
-            table = self._open_or_create()
-            kept = window_rows(table, window)
-            known = self._newest_of(kept)
-            fresh = self._fresh(
-                asked, rejects, digests, known, revision=max((row["revision"] for row in kept), default=0)
-            )
-            if not fresh:
-                return tuple(sorted(known.values(), key=lambda each: each.revision))
-            common = {"dataset": self._of, "window": window.key, "note": note, "corrected_by": by,
-                      "corrected_at": datetime.now(UTC)}  # fmt: skip
-            with tempfile.TemporaryDirectory(prefix="tallyclerk-") as folder:
-                file = _spooled([row | common for row in fresh], Path(folder), window)
-                signed = self._signed(window, len(fresh))
-                staged = self._stage([file], signed)
-            conflict = self._commit(table, staged, signed, app=load_name(self.dataset, window), replaces=None)
-            if conflict is None:
-                return self.of_window(window)
-            self._unstage(staged)
-        raise ConcurrentLoadError(load=load_name(self.dataset, window), cause=conflict)
 
-    def _signed(self, window: Window, rows: int) -> Receipt:
-        return Receipt(
-            dataset=self.dataset, window=window.key, ledger=Ledger(read=rows, written=rows), location=self.uri,
-            load_id=uuid4().hex,
-        )  # fmt: skip
+        def fresh(kept: list[dict[str, Any]]) -> list[dict[str, Any]]:
+            revision = max((row["revision"] for row in kept), default=0)
+            return self._fresh(asked, rejects, digests, self._newest_of(kept), revision=revision)
+
+        self.add(window, fresh, by=by, note=note)
+        return self.of_window(window)
 
     def _fresh(
         self,
@@ -118,7 +140,7 @@ class Corrections(LakeTable):
         findings: list[str] = []
         fresh: dict[tuple[str, str, int], dict[str, Any]] = {}
         for each in asked:
-            found = [row for row in rejects if _is_of(each, row["source"], row["record_number"])]
+            found = [row for row in rejects if each.is_of(row["source"], row["record_number"])]
             sources = sorted({row["source"] for row in found})
             if not found and _is_mended(each, known.values()):
                 continue
@@ -131,6 +153,7 @@ class Corrections(LakeTable):
                 continue
             revision += 1
             fresh[correction.record] = {
+                "dataset": self._of,
                 "source": correction.source, "sha256": correction.sha256, "record_number": correction.record_number,
                 "text": each.text, "revision": revision,
                 "reason": "; ".join(map(finding_of, found)),
@@ -149,13 +172,9 @@ class Corrections(LakeTable):
         return newest
 
 
-def _is_of(asked: AskedCorrection, source: str, record_number: int) -> bool:
-    return record_number == asked.record_number and asked.source in ("", source, source.rpartition("/")[2])
-
-
 def _is_mended(asked: AskedCorrection, known: Iterable[Correction]) -> bool:
     """Whether the record is out of quarantine because this very correction is kept."""
-    return any(_is_of(asked, each.source, each.record_number) and each.text == asked.text for each in known)
+    return any(asked.is_of(each.source, each.record_number) and each.text == asked.text for each in known)
 
 
 def _finding(asked: AskedCorrection, sources: Sequence[str]) -> str:
@@ -165,12 +184,3 @@ def _finding(asked: AskedCorrection, sources: Sequence[str]) -> str:
     if sources:
         return f"{record}: {sources[0]} is no delivered file; mend its source and load the window again"
     return f"{record} is not in the window's quarantine; see `airflow tallyclerk quarantine list`"
-
-
-def _spooled(rows: list[dict[str, Any]], directory: Path, window: Window) -> SpooledFile:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    path = directory / "corrections.parquet"
-    pq.write_table(pa.Table.from_pylist(rows, schema=corrections_schema()), path, compression="zstd")
-    return SpooledFile(path, len(rows), window.day)

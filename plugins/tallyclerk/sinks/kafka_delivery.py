@@ -8,7 +8,7 @@ because a dict is made of each message; and it drops headers and returns short w
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tallyclerk.core.offsets import Offsets
@@ -41,20 +41,28 @@ class Delivery:
         """Where the acknowledged messages stand."""
         return Offsets(self._topic, {partition: (first, last + 1) for partition, (first, last) in self._ranges.items()})
 
-    def send(self, messages: Iterable[tuple[bytes, bytes | None]], *, partition: int = -1) -> None:
+    def send(
+        self,
+        messages: Iterable[tuple[bytes, bytes | None]],
+        *,
+        partition: int = -1,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         """Hand keys and values to the client, in order.
 
         :param partition: where to; by the key's hash when -1.
+        :param headers: of each of the messages.
         :raises TallyclerkError: one of these or of earlier ones was refused or not delivered in time.
         """
         from confluent_kafka import KafkaException
 
         produce, reported = self._producer.produce, self._reported
+        more = {"headers": dict(headers)} if headers else {}
         count = 0
         for key, value in messages:
             while True:
                 try:
-                    produce(self._topic, value, key, partition, on_delivery=reported)
+                    produce(self._topic, value, key, partition, on_delivery=reported, **more)
                     break
                 except BufferError:
                     self.serve(_ROOM_SECONDS)

@@ -154,6 +154,7 @@ class KafkaTransactionSink:
         complete: bool,
         rejects: pa.Table | None = None,
         tombstones: pa.BooleanArray | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Receipt:
         """Send everything in one transaction. Rows keep their order within a partition.
 
@@ -161,6 +162,7 @@ class KafkaTransactionSink:
         :param complete: these are the load's last rows. No rows at all are allowed.
         :param rejects: in the quarantine's schema; several rows may tell about one record.
         :param tombstones: as long as ``rows``; where true the message has no value. Tombstones are not counted as written.
+        :param headers: of each message of ``rows``.
         :return: the receipt with ``location``, ``version`` (the number of the data set's transaction) and, in ``details``,
             ``offsets`` and ``acked`` of the whole load, and ``complete``.
         :raises LedgerError: the ledger does not close, or has not grown by just these rows. Nothing was sent.
@@ -180,7 +182,7 @@ class KafkaTransactionSink:
         )
         details = former.details if former else {}
         with self._producer.transaction(receipt.load):
-            sent = self._send(producer, receipt.load, rows, rejects, tombstones)
+            sent = self._send(producer, receipt.load, rows, rejects, tombstones, headers)
             offsets = Offsets.from_dict(details[OFFSETS_KEY]).joined(sent.offsets) if former else sent.offsets
             signed = replace(
                 receipt,
@@ -231,6 +233,7 @@ class KafkaTransactionSink:
         rows: pa.Table,
         rejects: pa.Table | None,
         tombstones: pa.BooleanArray | None,
+        headers: Mapping[str, str] | None,
     ) -> Delivery:
         """Rows and rejects, acknowledged to the last; the account of the rows."""
         from tallyclerk.sinks.kafka_encoding import JsonEncoder
@@ -239,7 +242,7 @@ class KafkaTransactionSink:
         for start in range(0, rows.num_rows, _ENCODED_AT_ONCE):
             part = rows.slice(start, _ENCODED_AT_ONCE)
             dead = None if tombstones is None else tombstones.slice(start, _ENCODED_AT_ONCE)
-            delivery.send(_messages(self._encoder, part, dead))
+            delivery.send(_messages(self._encoder, part, dead), headers=headers)
         aside = Delivery(producer, topic=self.rejects_topic, address=self._address, load=load)
         if rejects is not None and rejects.num_rows:
             messages = JsonEncoder(quarantine_schema(), _REJECTS_KEY).encode(rejects)

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from tallyclerk.contracts import Contract
-    from tallyclerk.sinks.kafka_encoding import MessageEncoder
     from tallyclerk.sources.database_changes import Begin, ChangeSource
 
 _CHOICES = {
@@ -138,13 +137,17 @@ class DatabaseChangesToKafkaOperator(LoadOperator):
         from tallyclerk.hooks.kafka_cluster import KafkaClusterHook
         from tallyclerk.sinks.kafka_transaction import KafkaTransactionSink
         from tallyclerk.transfers.change_stream import ChangeLoad
+        from tallyclerk.transfers.message_encoding import change_encoder
 
         contract = load_contract(self.contract)
         hook, topic = KafkaClusterHook(self.kafka_conn_id), self._topic(contract)
         dataset = self.dataset or contract.dataset
         asked_anew = bool((context["dag_run"].conf or {}).get("begin_anew"))
         sink = KafkaTransactionSink(
-            client=hook.client_config, topic=topic, dataset=dataset, encoder=self._encoder(contract, topic),
+            client=hook.client_config, topic=topic, dataset=dataset, encoder=change_encoder(
+                contract, topic, value_format=self.value_format, registry_conn_id=self.registry_conn_id,
+                register=self.register,
+            ),
             rejects_topic=self.rejects_topic, commits_topic=self.commits_topic,
             forward=self.mode != "batch",  # its rows leave the position of the changes where it is
         )  # fmt: skip
@@ -196,28 +199,3 @@ class DatabaseChangesToKafkaOperator(LoadOperator):
         if not topic:
             raise SpecError(f"{contract.path}: has no customProperty `kafka`; add it, or give the task a topic.")
         return topic
-
-    def _encoder(self, contract: Contract, topic: str) -> MessageEncoder:
-        from tallyclerk.contracts.avro_projection import avro_schema_of
-        from tallyclerk.contracts.changes import change_key, change_schema
-        from tallyclerk.hooks.schema_registry import SchemaRegistryHook
-        from tallyclerk.sinks.kafka_encoding import AvroEncoder, JsonEncoder
-        from tallyclerk.sinks.schema_registry import SchemaRegistry
-
-        schema, key = change_schema(contract), change_key(contract)
-        if self.value_format == "json":
-            return JsonEncoder(schema, key)
-        uuids = {column.name for column in contract.source_columns if column.kind == "uuid"}
-        avro = avro_schema_of(
-            schema, name=f"{contract.dataset}_change", namespace=contract.namespace,
-            types={name: {"type": "string", "logicalType": "uuid"} for name in uuids},
-        )  # fmt: skip
-        hook = SchemaRegistryHook(self.registry_conn_id)
-        registry = SchemaRegistry(hook.url, auth=hook.auth, verify=hook.ca_file or True)
-        try:
-            return AvroEncoder(
-                schema, key, registry=registry, topic=topic, avro=avro,
-                register=self.register,  # type: ignore[arg-type]
-            )  # fmt: skip
-        finally:
-            registry.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -42,6 +42,7 @@ class StreamLoad:
         topic's begin.
     :param max_messages: offsets to read at most.
     :param on_deleted: whether messages that are gone unread fail the load or are noted in its receipt.
+    :param details: what the receipts tell besides.
     """
 
     reader: KafkaRange
@@ -52,6 +53,7 @@ class StreamLoad:
     start: Mapping[int, int] | None = None
     max_messages: int | None = None
     on_deleted: OnDeleted = "fail"
+    details: Mapping[str, object] = field(default_factory=dict)
 
     def run(self) -> Receipt:
         """Load what is new; with nothing new, the newest receipt, ``repeated``.
@@ -115,7 +117,13 @@ class StreamLoad:
             extract.ledger.check(load=load_name(self.table.dataset, name))
             receipt = self._receipt(extract, name, load_id)
             receipt = replace(
-                receipt, details={**facts, "seconds": round(time.monotonic() - started, 3), "engine": "local"}
+                receipt,
+                details={
+                    **self.details,
+                    **facts,
+                    "seconds": round(time.monotonic() - started, 3),
+                    "engine": "local",
+                },
             )
             quarantined = self.quarantine.replace_range(
                 offsets, self.reader.uri, extract.dated_rejects, receipt, directory

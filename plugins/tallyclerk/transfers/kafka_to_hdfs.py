@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from tallyclerk.core.offsets import OFFSETS_KEY, Offsets
 from tallyclerk.core.receipt import load_name
+from tallyclerk.core.topic_reading import READING_KEY, TopicReading
 from tallyclerk.exceptions import NotProducedError, SpecError
 from tallyclerk.transfers.base import LakeLoadOperator, window_of
 
@@ -178,6 +179,7 @@ class KafkaToHdfsOperator(LakeLoadOperator):
             start=_by_number(self.start),
             max_messages=self.max_messages,
             on_deleted=self.on_deleted,  # type: ignore[arg-type]
+            details={READING_KEY: self._reading(contract).as_dict()},
         )
         stated = self._stated_offsets(reader.topic)
         return load.run() if stated is None else load.reload(stated, always=self.reload)
@@ -234,13 +236,17 @@ class KafkaToHdfsOperator(LakeLoadOperator):
             },
         )
 
-    def _decoder(self, contract: Contract) -> MessageDecoder:
-        from tallyclerk.contracts.changes import change_schema
-        from tallyclerk.contracts.projections import arrow_schema
-        from tallyclerk.sources.kafka_decoding import FramedAvro, JsonObjects
+    def _reading(self, contract: Contract) -> TopicReading:
+        return TopicReading(
+            contract=str(contract.path.resolve()), value_format=self.value_format, change_events=self.change_events,
+            kafka_conn_id=self.kafka_conn_id, registry_conn_id=self.registry_conn_id, commits_topic=self.commits_topic,
+        )  # fmt: skip
 
-        target = change_schema(contract) if self.change_events else arrow_schema(contract, derived=False)
-        uuids = [column.name for column in contract.source_columns if column.kind == "uuid"]
+    def _decoder(self, contract: Contract) -> MessageDecoder:
+        from tallyclerk.sources.kafka_decoding import FramedAvro, JsonObjects
+        from tallyclerk.sources.message_texts import message_schema, uuid_columns
+
+        target, uuids = message_schema(contract, change_events=self.change_events), uuid_columns(contract)
         if self.value_format == "json":
             return JsonObjects(target, uuids)
         from tallyclerk.hooks.schema_registry import SchemaRegistryHook

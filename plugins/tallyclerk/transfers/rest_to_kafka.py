@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from tallyclerk.contracts import Contract
     from tallyclerk.contracts.model import RestDialect
     from tallyclerk.hooks.rest_api import RestApiHook
-    from tallyclerk.sinks.kafka_encoding import MessageEncoder
     from tallyclerk.sources.rest_client import RestClient
     from tallyclerk.transfers.rest_stream import RestLoad
 
@@ -136,6 +135,7 @@ class RestToKafkaOperator(LoadOperator):
         from tallyclerk.sinks.kafka_transaction import KafkaTransactionSink
         from tallyclerk.sources.rest_client import RetryBudget
         from tallyclerk.sources.rest_pages import RestPages
+        from tallyclerk.transfers.message_encoding import row_encoder
         from tallyclerk.transfers.rest_stream import RestLoad
 
         contract = load_contract(self.contract)
@@ -144,7 +144,10 @@ class RestToKafkaOperator(LoadOperator):
         budget = RetryBudget(seconds=self.retry_limit_seconds)
         client = hook.client(requests_per_second=self.requests_per_second or 0.0, budget=budget)
         sink = KafkaTransactionSink(
-            client=kafka, topic=topic, dataset=contract.dataset, encoder=self._encoder(contract, topic),
+            client=kafka, topic=topic, dataset=contract.dataset, encoder=row_encoder(
+                contract, topic, value_format=self.value_format, registry_conn_id=self.registry_conn_id,
+                register=self.register,
+            ),
             rejects_topic=self.rejects_topic, commits_topic=self.commits_topic,
         )  # fmt: skip
         with sink, client:
@@ -175,26 +178,6 @@ class RestToKafkaOperator(LoadOperator):
                 f"{list(contract.primary_key)}, by which a row that comes twice is known."
             )
         return self.topic or contract.kafka.topic
-
-    def _encoder(self, contract: Contract, topic: str) -> MessageEncoder:
-        from tallyclerk.contracts.avro_projection import avro_schema
-        from tallyclerk.contracts.projections import arrow_schema
-        from tallyclerk.hooks.schema_registry import SchemaRegistryHook
-        from tallyclerk.sinks.kafka_encoding import AvroEncoder, JsonEncoder
-        from tallyclerk.sinks.schema_registry import SchemaRegistry
-
-        schema = arrow_schema(contract)
-        if self.value_format == "json":
-            return JsonEncoder(schema, contract.primary_key)
-        hook = SchemaRegistryHook(self.registry_conn_id)
-        registry = SchemaRegistry(hook.url, auth=hook.auth, verify=hook.ca_file or True)
-        try:
-            return AvroEncoder(
-                schema, contract.primary_key, registry=registry, topic=topic, avro=avro_schema(contract),
-                register=self.register,  # type: ignore[arg-type]
-            )  # fmt: skip
-        finally:
-            registry.close()
 
     def _fingerprint(self, contract: Contract, dialect: RestDialect) -> str:
         """Of what decides which messages are sent. The size of pages and their names do not."""

@@ -220,7 +220,7 @@ def test_the_corrected_record_of_a_key_is_kept_when_it_stands_later(landing: Lan
 
 def test_every_mistake_is_told_when_corrections_are_read() -> None:
     stated = [
-        {"record_number": 1, "text": "1,2", "source": "a.csv"}, {"record_number": 0, "text": "x"}, {"record_number": 2},
+        {"record_number": 1, "text": "1,2", "source": "a.csv"}, {"record_number": -1, "text": "x"}, {"record_number": 2},
         {"record_number": 3, "text": " "}, {"record_number": 4, "text": None, "row": 1}, ["5"],
     ]  # fmt: skip
     with pytest.raises(SpecErrors) as refusal:
