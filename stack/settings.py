@@ -66,6 +66,7 @@ OPTIONS: Mapping[str, str] = {
     "TALLYCLERK_SPARK_WORKER_MEMORY": "3g",
     "TALLYCLERK_SPARK_WORKER_CORES": str(os.cpu_count() or 2),
     "TALLYCLERK_AIRFLOW_PARALLELISM": "6",
+    "TALLYCLERK_LINEAGE": "file",
 }
 """Other knobs, as text, by their variable."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,8 @@ import pytest
 if TYPE_CHECKING:
     from tests.running import RunDag, RunTask
 
+# a test's tasks run in its own process, of which OpenLineage's provider would make a fork for each event
+os.environ["AIRFLOW__OPENLINEAGE__DISABLED"] = "True"
 
 _IN_ONE_PROCESS = ("tests/system", "tests/integration/spark", "tests/integration/flink", "tests/integration/connect")
 """Folders whose tests share what one session makes: a day's runs, a Spark session, slots, a connector."""

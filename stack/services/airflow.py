@@ -13,12 +13,13 @@ import os
 import subprocess
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 import psycopg
 
 from stack import security
-from stack.errors import ToolMissingError
+from stack.errors import SettingError, ToolMissingError
 from stack.health import get_json
 from stack.processes import base_environment
 from stack.service import Service
@@ -36,6 +37,36 @@ def home(settings: Settings) -> Path:
 
 def url(settings: Settings) -> str:
     return f"http://{settings.address('AIRFLOW')}"
+
+
+def lineage_file(settings: Settings) -> Path:
+    """Where the events of OpenLineage go by default, a line each; in a folder that all of Airflow's containers share."""
+    return settings.logs / "lineage.jsonl"
+
+
+def lineage_transport(settings: Settings) -> dict[str, Any]:
+    """Where the events of OpenLineage go, in its provider's words; nothing turns it off.
+
+    :raises SettingError: TALLYCLERK_LINEAGE is none of what it may be.
+    """
+    stated = settings.option("LINEAGE")
+    file = {"type": "file", "log_file_path": str(lineage_file(settings)), "append": True}
+    if stated in ("file", "off"):
+        return file if stated == "file" else {}
+    if stated.startswith(("http://", "https://")):
+        # a server that is away shall cost no task its event, nor the file its line
+        transports = {"file": file, "server": {"type": "http", "url": stated, "timeout": 5}}
+        return {"type": "composite", "continue_on_failure": True, "transports": transports}
+    try:
+        transport = json.loads(stated)
+    except json.JSONDecodeError:
+        transport = None
+    if not isinstance(transport, dict) or "type" not in transport:
+        raise SettingError(
+            f"TALLYCLERK_LINEAGE={stated!r} is neither file, nor off, nor the URL of a server, nor a transport of OpenLineage as a "
+            'JSON object, such as {"type": "console"}'
+        )
+    return transport
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -72,6 +103,8 @@ def environment(settings: Settings) -> dict[str, str]:
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
         "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "60",
         "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
+        "AIRFLOW__OPENLINEAGE__NAMESPACE": "tallyclerk",
+        "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(lineage_transport(settings)),
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(settings.logs / "airflow"),
         "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": "False",
         "AIRFLOW__LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY": str(settings.logs / "airflow" / "dag_processor"),

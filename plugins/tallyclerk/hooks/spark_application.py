@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import signal
 import subprocess
@@ -29,6 +30,8 @@ STOP_SECONDS = 20
 _LAST_LINES = 20
 _VERDICT = re.compile(r"^\S+ \S+ ERROR spark_jobs\.failures (.*)")
 
+log = logging.getLogger(__name__)
+
 
 class SparkApplicationHook(SparkSubmitHook):
     """The Spark provider's hook, for an application whose receipts and verdict matter.
@@ -40,7 +43,7 @@ class SparkApplicationHook(SparkSubmitHook):
     def __init__(self, *, name: str, **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
         self.application_name = name
-        self._receipts: list[dict[str, Any]] = []
+        self._heard = HeardReceipts()
         self._last_words = LastWords()
 
     def run(self, application: str) -> list[dict[str, Any]]:
@@ -56,12 +59,12 @@ class SparkApplicationHook(SparkSubmitHook):
                 f"The connection {self._conn_id!r} has deploy-mode cluster, but receipts come over the driver's output: "
                 "set it to client."
             )
-        self._receipts, self._last_words = [], LastWords()
+        self._heard, self._last_words = HeardReceipts(), LastWords()
         try:
             self.submit(application)
         except AirflowException as error:
             raise failure(self.application_name, self, self._last_words) from error
-        return self._receipts
+        return self._heard.receipts
 
     def on_kill(self) -> None:
         """End the application: it is asked to, so that it gives its executors back, and killed when it does not listen."""
@@ -75,15 +78,27 @@ class SparkApplicationHook(SparkSubmitHook):
         super().on_kill()
 
     def _process_spark_submit_log(self, itr: Iterator[Any]) -> None:
-        super()._process_spark_submit_log(self._heard(itr))
+        super()._process_spark_submit_log(self._listened(itr))
 
-    def _heard(self, lines: Iterable[str]) -> Iterator[str]:
+    def _listened(self, lines: Iterable[str]) -> Iterator[str]:
+        for line in self._heard.listen(lines):
+            self._last_words.hear(line.rstrip("\n"))
+            yield line
+
+
+class HeardReceipts:
+    """The receipts that an application hands over on its output; none when it did not get that far."""
+
+    def __init__(self) -> None:
+        self.receipts: list[dict[str, Any]] = []
+
+    def listen(self, lines: Iterable[str]) -> Iterator[str]:
+        """The other lines."""
         for line in lines:
             mark, _, rest = line.partition(" ")
             if mark == RECEIPTS_MARK:
-                self._receipts = self._parsed(rest)
+                self.receipts = self._parsed(rest)
             else:
-                self._last_words.hear(line.rstrip("\n"))
                 yield line
 
     def _parsed(self, line: str) -> list[dict[str, Any]]:
@@ -91,7 +106,7 @@ class SparkApplicationHook(SparkSubmitHook):
         try:
             receipts: list[dict[str, Any]] = json.loads(line)
         except json.JSONDecodeError:
-            self.log.warning("%s: the receipts' line is torn; they stand in the tables' commits", self.application_name)
+            log.warning("the receipts' line is torn; they stand in the tables' commits")
             return []
         return receipts
 

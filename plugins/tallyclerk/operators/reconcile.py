@@ -16,6 +16,7 @@ from airflow.sdk import BaseOperator
 from tallyclerk.core.receipt import load_name
 from tallyclerk.core.window import Window
 from tallyclerk.exceptions import DriftError, NotSignedError, SpecError
+from tallyclerk.lineage.telling import TellsLineage
 from tallyclerk.operators.metrics import tell
 from tallyclerk.transfers.kafka_to_cassandra import FOUR_DAYS_SECONDS
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 _LOOK_SECONDS = 2.0
 
 
-class ReconcileOperator(BaseOperator):
+class ReconcileOperator(TellsLineage, BaseOperator):
     """Compare the batch layer's KPIs of closed days with the speed layer's, customer by customer, and record what differs.
 
     Both sides are read from Cassandra: they are what the view shows of a day before and after it is closed. (That Cassandra's batch
@@ -147,6 +148,7 @@ class ReconcileOperator(BaseOperator):
             self._table(self._target(contract), f"{contract.dataset}.drift", rows), window, rows, read=drift.customers,
             fingerprint=drift.fingerprint, contract_version=contract.version, sources=compared.sources, details=facts,
         )  # fmt: skip
+        self.remember(receipt)
         return {"status": "drift" if drift.rows else "agrees", **facts, "receipt": receipt.as_dict()}
 
     def _record_lines(self, contract: Contract, compared: _Compared, customers: list[str]) -> dict[str, int]:

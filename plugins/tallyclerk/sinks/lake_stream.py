@@ -131,12 +131,8 @@ class LakeStream(LakeTable):
         for partition, end in offsets.ends().items():
             position[partition] = max(position.get(partition, end), end)
         staged = self._stage(files, receipt)
-        signed = replace(
-            receipt,
-            location=self.uri,
-            paths=tuple(f"{self.uri}/{file.relative}" for file in staged),
-            cursor={**receipt.cursor, POSITION_KEY: {str(key): position[key] for key in sorted(position)}},
-        )
+        positions = {str(key): position[key] for key in sorted(position)}
+        signed = replace(self._sign(receipt, staged), cursor={**receipt.cursor, POSITION_KEY: positions})
         conflict = self._commit(head.table, staged, signed, app=self._app, replaces=None, removes=removes)
         if conflict is not None:
             self._unstage(staged)

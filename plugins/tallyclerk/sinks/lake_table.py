@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 PARTITION_COLUMNS = ("year", "month", "day")
 COMMIT_ATTEMPTS = 5
+WRITTEN_BYTES_KEY = "written_bytes"
+"""In ``Receipt.details``: the size of the load's files."""
 _TABLE_PROPERTIES = {
     # the receipts live in the log, so that it is kept for as long as anyone may ask for them
     "delta.logRetentionDuration": "interval 3650 days",
@@ -100,7 +102,7 @@ class LakeTable:
         values = partition_of(window.day)
         table = self._open_or_create()
         staged = self._stage([replace(file, day=window.day) for file in files], receipt)
-        signed = replace(receipt, location=self.uri, paths=tuple(f"{self.uri}/{file.relative}" for file in staged))
+        signed = self._sign(receipt, staged)
         app = load_name(self.dataset, window)
         for _ in range(COMMIT_ATTEMPTS):
             conflict = self._commit(table, staged, signed, app=app, replaces=values)
@@ -126,6 +128,15 @@ class LakeTable:
             size = self._files.upload(file.path, relative)
             staged.append(StagedFile(relative, size, file.rows, partition_of(file.day)))
         return staged
+
+    def _sign(self, receipt: Receipt, staged: Sequence[StagedFile]) -> Receipt:
+        """The receipt, with what is known of the files once they are staged."""
+        return replace(
+            receipt,
+            location=self.uri,
+            paths=tuple(f"{self.uri}/{file.relative}" for file in staged),
+            details={**receipt.details, WRITTEN_BYTES_KEY: sum(file.size for file in staged)},
+        )
 
     def _unstage(self, staged: Sequence[StagedFile]) -> None:
         for file in staged:

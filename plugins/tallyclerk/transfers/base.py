@@ -16,6 +16,7 @@ from airflow.sdk import BaseOperator
 
 from tallyclerk.core.receipt import Receipt, load_name
 from tallyclerk.core.window import Window, resolve_window
+from tallyclerk.lineage.telling import TellsLineage
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseHook, Context
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from tallyclerk.contracts import Contract
     from tallyclerk.core.extract import Source
     from tallyclerk.hooks.lake import LakeHook
+    from tallyclerk.lineage.facets import Columns
     from tallyclerk.sinks.lake_table import LakeTable
 
 
@@ -48,11 +50,27 @@ def living_window_of(context: Context) -> Window:
     return Window.of_day(run.run_after.astimezone(UTC).date())
 
 
-class LoadOperator(BaseOperator):
+class LoadOperator(TellsLineage, BaseOperator):
     """Base of the operators that load a window: one receipt per load, published wherever Airflow looks."""
 
+    contract: str
+    """Path of the data contract, which each subclass takes."""
+
+    def lineage_columns(self) -> Columns:
+        from tallyclerk.contracts import load_contract
+        from tallyclerk.lineage.facets import Columns
+
+        contract = load_contract(self.contract)
+        return Columns(
+            read={column.name: column.type for column in contract.source_columns}, stored=self.stored_columns(contract)
+        )
+
+    def stored_columns(self, contract: Contract) -> dict[str, str]:
+        """Column → type of what the load writes, for its lineage; for subclasses whose sink has others than the contract."""
+        return {column.name: column.type for column in contract.columns}
+
     def publish(self, receipt: Receipt, context: Context, hook: BaseHook) -> dict[str, Any]:
-        """Tell the receipt to the log, the asset events of the task's outlets and the hook lineage; return it for XCom.
+        """Tell the receipt to the log, the asset events of the task's outlets and the lineage; return it for XCom.
 
         All of these are mirrors: the receipt that counts stands in the sink's commit.
         """
@@ -61,6 +79,7 @@ class LoadOperator(BaseOperator):
         repeated = " (held already: nothing was written)" if receipt.repeated else ""
         self.log.info("%s: %s%s", receipt.load, receipt.ledger, repeated)
         facts = receipt.as_dict()
+        self.remember(receipt)
         for outlet in self.outlets:
             context["outlet_events"][outlet].extra = {"receipt": facts}
         lineage = get_hook_lineage_collector()
@@ -145,6 +164,7 @@ class LakeLoadOperator(LoadOperator):
                 cursor=extract.cursor,
                 details={"seconds": round(time.monotonic() - started, 3), "engine": "local", **extract.details},
             )
+            self.remember_unsigned(receipt)
             quarantine = Quarantine(self.quarantine_uri(lake, contract), dataset=contract.dataset)
             receipt = replace(receipt, quarantine=quarantine.replace_window(window, extract.rejects, receipt))
             return table.replace_window(window, extract.files, receipt)

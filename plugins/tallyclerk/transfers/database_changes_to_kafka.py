@@ -116,6 +116,11 @@ class DatabaseChangesToKafkaOperator(LoadOperator):
             self.defer(trigger=NextPollTrigger(moment.isoformat()), method_name="poll")
         return receipt
 
+    def stored_columns(self, contract: Contract) -> dict[str, str]:
+        from tallyclerk.contracts.changes import change_schema
+
+        return {column.name: str(column.type) for column in change_schema(contract)}
+
     def on_kill(self) -> None:
         """Commit nothing more. An open transaction is never seen; the next attempt ends it."""
         self._is_killed = True

@@ -123,6 +123,11 @@ class KafkaToCassandraOperator(LoadOperator):
             self._run(drain, contract.dataset, end)
             return self.publish(drain.receipt(), context, self.cassandra)
 
+    def stored_columns(self, contract: Contract) -> dict[str, str]:
+        from tallyclerk.contracts.projections import cql_types
+
+        return cql_types(contract)
+
     def on_kill(self) -> None:
         """Stop after the present piece, whose writes are then acknowledged and the cursor behind them."""
         self._is_killed = True

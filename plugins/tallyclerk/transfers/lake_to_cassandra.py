@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from tallyclerk.core.receipt import Receipt
     from tallyclerk.hooks.cassandra_cluster import CassandraClusterHook
+    from tallyclerk.lineage.facets import Columns
 
 
 class LakeToCassandraOperator(LoadOperator):
@@ -80,6 +81,14 @@ class LakeToCassandraOperator(LoadOperator):
                 context["outlet_events"][outlet].extra = {"receipts": receipts}
         return receipts
 
+    def lineage_columns(self) -> Columns:
+        from tallyclerk.contracts import load_contract
+        from tallyclerk.contracts.projections import cql_types
+        from tallyclerk.lineage.facets import Columns
+
+        contract = load_contract(self.contract)
+        return Columns(read={column.name: column.type for column in contract.columns}, stored=cql_types(contract))
+
     def on_kill(self) -> None:
         """Close the session: no row is written after the task was killed. What was written is not signed."""
         self.cassandra.close()
@@ -93,7 +102,7 @@ class LakeToCassandraOperator(LoadOperator):
             raise SpecError(f"windows={self.windows!r} is not a list of dates such as 2017-01-31.")
         return sorted({Window.of_day(day) for day in days})
 
-    def _load(self, windows: Sequence[Window]) -> list[Receipt]:
+    def _load(self, windows: Sequence[Window]) -> Iterator[Receipt]:
         from tallyclerk.contracts import load_contract
         from tallyclerk.hooks.lake import LakeHook
         from tallyclerk.sinks.cassandra_lake import LakeWindow
@@ -114,9 +123,8 @@ class LakeToCassandraOperator(LoadOperator):
         if self.create:
             sink.create(self.replication or DEFAULT_REPLICATION)
         sink.check_schema()
-        uri, version, receipts = LakeHook(self.hdfs_conn_id).uri(self.source), self.version, []
+        uri, version = LakeHook(self.hdfs_conn_id).uri(self.source), self.version
         for window in windows:
             lake = LakeWindow(uri, window.day, version=version)
             version = lake.version
-            receipts.append(sink.load(lake, window))
-        return receipts
+            yield sink.load(lake, window)

@@ -1,4 +1,4 @@
-"""Imports point one way: core ← contracts ← sources, sinks ← hooks, serving ← transfers, operators ← cli, ui."""
+"""Imports point one way: core ← contracts ← sources, sinks ← hooks, serving, lineage ← transfers, operators ← cli, ui."""
 
 import ast
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ LAYERS = (
     {"core"},
     {"contracts"},
     {"sources", "sinks"},
-    {"hooks", "serving"},
+    {"hooks", "serving", "lineage"},
     {"transfers", "operators", "sensors", "triggers"},
     {"cli", "ui", "monitoring"},
 )
