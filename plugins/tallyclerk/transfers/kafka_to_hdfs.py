@@ -120,6 +120,11 @@ class KafkaToHdfsOperator(LakeLoadOperator):
             raise SpecError(f"{contract.path}: has no customProperty 'kafka'; add it, or give the task a topic.")
         return topic
 
+    def stored_columns(self, contract: Contract) -> dict[str, str]:
+        if not self.change_events and not self._metadata:
+            return super().stored_columns(contract)
+        return {column.name: str(column.type) for column in self.row_schema(contract)}
+
     def row_schema(self, contract: Contract) -> pa.Schema:
         """The table's columns."""
         from tallyclerk.contracts.changes import change_schema
