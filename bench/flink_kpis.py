@@ -5,8 +5,8 @@
 One topic holds the shop's sales as the live extractor sends them, one of a hundred twice. Each way keeps each sale once and sums it by
 customer and day; what it answers must be DuckDB's to the cent. Flink runs the pipeline's own script on one slot of the running
 cluster, read to the topic's present end: state on disk, a checkpoint every ten seconds, late sales to a topic of their own. Spark reads the
-topic with trigger availableNow, drops duplicates and sums into a topic, with its state and its checkpoint, on two cores. The bare consumer has
-a dict and a set; when it dies it begins again.
+topic with trigger availableNow, drops duplicates and sums into a topic, with its state and its checkpoint, on two cores: once with
+its default state, in memory, and once with RocksDB's. The bare consumer has a dict and a set; when it dies it begins again.
 
 Flink's CPU is that of the TaskManager while the job runs, less what it uses idle; ``with planning`` adds the JobManager's. Its events per
 second count from RUNNING to FINISHED. Spark's and the consumer's are of the whole process, which starts for nothing else.
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 ROCKSDB, HASHMAP = "Flink SQL, RocksDB", "Flink SQL, hashmap"
 SPARK = "Spark availableNow, dropDuplicates"
+SPARK_ROCKSDB = "Spark availableNow, RocksDB"
 BARE = "bare Python consumer, dict and set"
 HASHMAP_ROWS_A_MIB = 1_000  # of the TaskManager's heap; with more, it is all collection
 _IDLE_SECONDS = 10
@@ -70,8 +71,11 @@ def _average(cents: int, count: int) -> str:
     return f"{rounded // 100}.{rounded % 100:02}"
 
 
-def run_spark(bootstrap: str, topic: str, kpi_topic: str) -> dict[str, Any]:
-    """One application. Two partitions of state, one a core: the default of 200 costs several times as much."""
+def run_spark(bootstrap: str, topic: str, kpi_topic: str, *, on_disk: bool = False) -> dict[str, Any]:
+    """One application. Two partitions of state, one a core: the default of 200 costs several times as much.
+
+    :param on_disk: state in RocksDB, of which a checkpoint keeps the changes, as Flink's does; else in memory, Spark's default.
+    """
     script = (
         "import sys\n"
         "from pyspark.sql import SparkSession\n"
@@ -102,6 +106,10 @@ def run_spark(bootstrap: str, topic: str, kpi_topic: str) -> dict[str, Any]:
         # a sum behind a deduplication without a watermark is right in update mode, though Spark will not say so
         "spark.sql.streaming.statefulOperator.checkCorrectness.enabled": "false",
     }
+    if on_disk:
+        store = "spark.sql.streaming.stateStore"
+        settings[f"{store}.providerClass"] = "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider"
+        settings[f"{store}.rocksdb.changelogCheckpointing.enabled"] = "true"
     with tempfile.TemporaryDirectory() as folder:
         submit(folder, script, bootstrap, topic, kpi_topic, f"{folder}/checkpoint", settings=settings)
     return {}
@@ -208,7 +216,13 @@ def run(settings: Settings, rows: int, *, only: tuple[str, ...] = ()) -> dict[st
     refuse_company(FlinkHook())  # before a topic is filled for nothing
     bootstrap, topic, found = address(settings), f"bench-kpis-{uuid4().hex[:8]}", {}
     backends = {ROCKSDB: "rocksdb", HASHMAP: "hashmap"}
-    ways = [ROCKSDB, SPARK, BARE, *([HASHMAP] if rows <= HASHMAP_ROWS_A_MIB * heap_mib(settings) else [])]
+    ways = [
+        ROCKSDB,
+        SPARK_ROCKSDB,
+        SPARK,
+        BARE,
+        *([HASHMAP] if rows <= HASHMAP_ROWS_A_MIB * heap_mib(settings) else []),
+    ]
     sales = LiveSales(rows, late=0)
     expected = sales.customer_days()
     with live_sales.topics(bootstrap, topic):
@@ -220,9 +234,13 @@ def run(settings: Settings, rows: int, *, only: tuple[str, ...] = ()) -> dict[st
                 if way in backends:
                     cost = run_flink(settings, topic, targets, backend=backends[way])
                     answer = answer_in(bootstrap, targets[0])
-                elif way == SPARK:
+                elif way in (SPARK, SPARK_ROCKSDB):
                     cost = measure(
-                        "bench.flink_kpis:run_spark", bootstrap=bootstrap, topic=topic, kpi_topic=targets[0]
+                        "bench.flink_kpis:run_spark",
+                        bootstrap=bootstrap,
+                        topic=topic,
+                        kpi_topic=targets[0],
+                        on_disk=way == SPARK_ROCKSDB,
                     ).as_dict()
                     answer = answer_in(bootstrap, targets[0])
                 else:
@@ -236,17 +254,20 @@ def run(settings: Settings, rows: int, *, only: tuple[str, ...] = ()) -> dict[st
 def table_text(results: dict[str, Any]) -> str:
     """The measurements, for people."""
     events, ways = results["events"], results["ways"]
-    spark = ways.get(SPARK, {}).get("cpu_seconds")
+    peers = [(SPARK, "Spark/it"), (SPARK_ROCKSDB, "RocksDB/it")]
     lines = [
         f"{events:,} events, {results['rows']:,} sales, {results['keys']:,} customers' days",
-        f"{'':<38}{'CPU s':>8}{'planning':>10}{'us/event':>10}{'events/CPU-s':>14}{'Spark/it':>10}{'events/s':>10}{'wall s':>8}{'MiB':>7}",
+        f"{'':<38}{'CPU s':>8}{'planning':>10}{'us/event':>10}{'events/CPU-s':>14}"
+        f"{''.join(f'{head:>12}' for _, head in peers)}{'events/s':>10}{'wall s':>8}{'MiB':>7}",
     ]
     for way, cost in ways.items():
         cpu, planning = cost["cpu_seconds"], cost.get("planning_cpu_seconds")
-        ratio = f"{spark / (cpu + (planning or 0)):.1f}" if spark else ""
+        ratios = [
+            f"{ways[peer]['cpu_seconds'] / (cpu + (planning or 0)):.1f}" if peer in ways else "" for peer, _ in peers
+        ]
         shown = f"{planning:.1f}" if planning is not None else ""
         lines.append(
-            f"{way:<38}{cpu:>8.1f}{shown:>10}{cpu / events * 1e6:>10.1f}{events / cpu:>14,.0f}{ratio:>10}"
+            f"{way:<38}{cpu:>8.1f}{shown:>10}{cpu / events * 1e6:>10.1f}{events / cpu:>14,.0f}{''.join(f'{ratio:>12}' for ratio in ratios)}"
             f"{events / cost['wall_seconds']:>10,.0f}{cost['wall_seconds']:>8.1f}{cost['peak_rss_mib']:>7.0f}"
         )
     return "\n".join(lines)
