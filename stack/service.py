@@ -30,7 +30,8 @@ class Service:
     :param configure: writes its configuration files under `Settings.rendered_conf`, and nothing else; run before `prepare`.
     :param prepare: run before the process starts (folders, formats); idempotent. For a step, the step itself.
     :param complete: run once the service is healthy (databases, folders); idempotent.
-    :param maven: the folder of `stack/maven` whose jars it needs.
+    :param maven: the folders of `stack/maven` whose jars it needs.
+    :param optional: it is started only when it is named.
     :param memory_mb: resident memory to expect, in MiB.
     """
 
@@ -44,7 +45,8 @@ class Service:
     configure: Callable[[Settings], None] = _nothing
     prepare: Callable[[Settings], None] = _nothing
     complete: Callable[[Settings], None] = _nothing
-    maven: str | None = None
+    maven: tuple[str, ...] = ()
+    optional: bool = False
     memory_mb: int = 0
     stop_signal: int = 15
     stop_grace_seconds: float = 60
@@ -55,12 +57,13 @@ class Service:
 def select(services: Iterable[Service], names: Iterable[str]) -> list[Service]:
     """The services called `names` (a service's or a group's name) and all they depend on, in start order.
 
-    Without names: all of them.
+    Without names: all but the optional ones.
 
     :raises StackError: a name is unknown, or the services depend on each other in a circle.
     """
     by_name = {service.name: service for service in services}
     wanted: set[str] = set()
+    names = list(names) or [service.name for service in by_name.values() if not service.optional]
     pending = list(_expand(by_name, names))
     while pending:
         name = pending.pop()

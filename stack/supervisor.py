@@ -50,7 +50,7 @@ class Supervisor:
         for folder in (self.settings.logs, self.settings.run, self.settings.data):
             folder.mkdir(parents=True, exist_ok=True)
         with self._only_one():
-            jars.prefetch(self.settings, (service.maven for service in services if service.maven))
+            jars.prefetch(self.settings, (name for service in services for name in service.maven))
             futures: dict[str, Future[bool]] = {}
             with ThreadPoolExecutor(max(1, len(services))) as pool:
                 for service in services:

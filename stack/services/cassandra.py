@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stack import security
+from stack import exporter, security
 from stack.errors import ToolMissingError
 from stack.health import speaks_cql
 from stack.java import java
@@ -45,7 +45,7 @@ def _command(settings: Settings) -> list[str]:
     return [
         java(),
         f"@{conf / 'jvm17.args'}",
-        *(f"-Xms{heap}", f"-Xmx{heap}", f"-javaagent:{agents[0]}"),
+        *(f"-Xms{heap}", f"-Xmx{heap}", f"-javaagent:{agents[0]}", exporter.java_agent(settings, "CASSANDRA")),
         *(f"-Djava.io.tmpdir={data}/tmp", f"-Djna.tmpdir={data}/tmp"),
         *(f"-Dcassandra.storagedir={data}", f"-Dcassandra.logdir={settings.logs}/cassandra"),
         f"-Dcassandra.config=file://{settings.rendered_conf}/cassandra/cassandra.yaml",
@@ -58,8 +58,8 @@ def _command(settings: Settings) -> list[str]:
 CASSANDRA = Service(
     name="cassandra",
     group="cassandra",
-    maven="cassandra",
-    ports=("CASSANDRA", "CASSANDRA_STORAGE", "CASSANDRA_JMX"),
+    maven=("cassandra", exporter.MAVEN),
+    ports=("CASSANDRA", "CASSANDRA_STORAGE", "CASSANDRA_JMX", "CASSANDRA_METRICS"),
     configure=_configure,
     prepare=_prepare,
     command=_command,

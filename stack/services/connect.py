@@ -6,7 +6,7 @@ import os
 import zipfile
 from pathlib import Path
 
-from stack import security
+from stack import exporter, security
 from stack.health import get_json
 from stack.render import render, write_secret
 from stack.service import Service
@@ -62,7 +62,7 @@ def _write_secrets(settings: Settings) -> None:
 def _command(settings: Settings) -> list[str]:
     return java_command(
         settings,
-        *("-Xms128m", f"-Xmx{settings.option('CONNECT_HEAP')}"),
+        *("-Xms128m", f"-Xmx{settings.option('CONNECT_HEAP')}", exporter.java_agent(settings, "CONNECT")),
         main="org.apache.kafka.connect.cli.ConnectDistributed",
         arguments=(str(_properties(settings)),),
     )
@@ -77,9 +77,9 @@ def _answers(settings: Settings, since: float) -> bool:
 CONNECT = Service(
     name="connect",
     group="connect",
-    maven="connect",
+    maven=("connect", exporter.MAVEN),
     depends_on=("kafka", "registry"),
-    ports=("CONNECT",),
+    ports=("CONNECT", "CONNECT_METRICS"),
     configure=_configure,
     prepare=_prepare,
     command=_command,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from stack import processes, security
+from stack import exporter, processes, security
 from stack.health import get_json
 from stack.java import java
 from stack.render import render, write_secret
@@ -113,13 +113,16 @@ def _command(settings: Settings, name: str, main: str, *options: str) -> list[st
 def _jobmanager_command(settings: Settings) -> list[str]:
     # SQL is planned here: classes of each submission are unloaded only by a full collection
     sizes = ("-Xms128m", "-Xmx448m", f"-XX:MaxMetaspaceSize={_METASPACE}")
-    return _command(settings, _JOBMANAGER, "entrypoint.StandaloneSessionClusterEntrypoint", *sizes)
+    options = (*sizes, exporter.java_agent(settings, "FLINK"))
+    return _command(settings, _JOBMANAGER, "entrypoint.StandaloneSessionClusterEntrypoint", *options)
 
 
 def taskmanager_command(settings: Settings, name: str = _TASKMANAGER) -> list[str]:
-    """:param name: of the folder for its temporary files, for one more beside the stack's."""
+    """:param name: of the folder for its temporary files, for one more beside the stack's; that one has no port for its metrics."""
+    agent = (exporter.java_agent(settings, "FLINK_TASKMANAGER"),) if name == _TASKMANAGER else ()
     sizes = ("-Xms128m", f"-Xmx{settings.option('FLINK_HEAP')}", f"-XX:MaxDirectMemorySize={_DIRECT_MEMORY}")
-    return _command(settings, name, "taskexecutor.TaskManagerRunner", *sizes, f"-XX:MaxMetaspaceSize={_METASPACE}")
+    options = (*sizes, f"-XX:MaxMetaspaceSize={_METASPACE}", *agent)
+    return _command(settings, name, "taskexecutor.TaskManagerRunner", *options)
 
 
 def _answers(settings: Settings, since: float) -> bool:
@@ -137,8 +140,8 @@ def _is_registered(settings: Settings, since: float) -> bool:
 JOBMANAGER = Service(
     name=_JOBMANAGER,
     group="flink",
-    maven="flink",
-    ports=("FLINK", "FLINK_RPC"),
+    maven=("flink", exporter.MAVEN),
+    ports=("FLINK", "FLINK_RPC", "FLINK_METRICS"),
     configure=_configure,
     prepare=_prepare_jobmanager,
     command=_jobmanager_command,
@@ -150,6 +153,8 @@ TASKMANAGER = Service(
     name=_TASKMANAGER,
     group="flink",
     depends_on=(_JOBMANAGER,),
+    maven=("flink", exporter.MAVEN),
+    ports=("FLINK_TASKMANAGER_METRICS",),
     configure=_configure,
     prepare=_prepare_taskmanager,
     command=taskmanager_command,

@@ -112,7 +112,7 @@ def _url(settings: Settings) -> str:
 NAMENODE = Service(
     name="hdfs-namenode",
     group="hdfs",
-    maven="hdfs",
+    maven=("hdfs",),
     ports=("HDFS", "HDFS_HTTP"),
     prepare=_prepare_namenode,
     command=lambda settings: _command(settings, _NAMENODE),
@@ -124,7 +124,7 @@ NAMENODE = Service(
 DATANODE = Service(
     name="hdfs-datanode",
     group="hdfs",
-    maven="hdfs",
+    maven=("hdfs",),
     depends_on=("hdfs-namenode",),
     ports=("HDFS_DATANODE", "HDFS_DATANODE_IPC", "HDFS_DATANODE_HTTP"),
     command=lambda settings: _command(settings, _DATANODE),

@@ -8,7 +8,7 @@ import subprocess
 import uuid
 from pathlib import Path
 
-from stack import security
+from stack import exporter, security
 from stack.errors import ToolMissingError
 from stack.health import has_kafka_broker
 from stack.java import java
@@ -83,7 +83,8 @@ def _new_cluster_id() -> str:
 
 def _command(settings: Settings) -> list[str]:
     heap = (f"-Xms{settings.option('KAFKA_HEAP')}", f"-Xmx{settings.option('KAFKA_HEAP')}")
-    return java_command(settings, *heap, main="kafka.Kafka", arguments=(str(_properties(settings)),))
+    options = (*heap, exporter.java_agent(settings, "KAFKA"))
+    return java_command(settings, *options, main="kafka.Kafka", arguments=(str(_properties(settings)),))
 
 
 def make_topics(settings: Settings) -> None:
@@ -97,8 +98,8 @@ def make_topics(settings: Settings) -> None:
 KAFKA = Service(
     name="kafka",
     group="kafka",
-    maven="kafka",
-    ports=("KAFKA", "KAFKA_CONTROLLER"),
+    maven=("kafka", exporter.MAVEN),
+    ports=("KAFKA", "KAFKA_CONTROLLER", "KAFKA_METRICS"),
     configure=_configure,
     prepare=_prepare,
     command=_command,

@@ -195,7 +195,7 @@ def make_databases(settings: Settings) -> None:
 POSTGRES = Service(
     name="postgres",
     group="postgres",
-    maven="postgres",
+    maven=("postgres",),
     ports=("POSTGRES",),
     configure=_configure,
     prepare=_prepare,

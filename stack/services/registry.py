@@ -74,7 +74,7 @@ def require_compatibility(settings: Settings) -> None:
 REGISTRY = Service(
     name="registry",
     group="registry",
-    maven="registry",
+    maven=("registry",),
     depends_on=("postgres",),
     ports=("REGISTRY", "REGISTRY_MANAGEMENT"),
     # not only with PostgreSQL's own first steps: it may run since before the registry was part of the stack

@@ -109,7 +109,7 @@ def _has_worker(settings: Settings, since: float) -> bool:
 MASTER = Service(
     name="spark-master",
     group="spark",
-    maven="spark",
+    maven=("spark",),
     ports=("SPARK_MASTER", "SPARK_UI"),
     configure=_configure,
     prepare=_prepare,

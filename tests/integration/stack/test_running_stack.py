@@ -20,7 +20,7 @@ pytestmark = pytest.mark.integration
 
 
 def test_every_service_is_up(settings: Settings) -> None:
-    states = {status.service.name: status.state for status in Supervisor(settings).status(SERVICES)}
+    states = {status.service.name: status.state for status in Supervisor(settings).status(select(SERVICES, []))}
     assert set(states.values()) == {"up"}, states
 
 
@@ -28,7 +28,7 @@ def test_every_listener_of_ours_is_on_loopback(settings: Settings) -> None:
     found = listeners(settings)
     # every declared port was looked at, and whatever else these processes opened (drivers, JMX, log servers)
     assert {listener.port for listener in found} >= {
-        settings.port(port) for service in SERVICES for port in service.ports
+        settings.port(port) for service in select(SERVICES, []) for port in service.ports
     }
     assert [listener for listener in found if not listener.is_on_loopback] == []
 

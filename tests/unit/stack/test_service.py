@@ -1,5 +1,7 @@
 """Start order, stop order, and choosing by name."""
 
+from dataclasses import replace
+
 import pytest
 
 from stack.errors import StackError
@@ -48,7 +50,7 @@ def test_a_circle_is_refused() -> None:
 def test_every_service_has_known_ports_and_a_pom() -> None:
     for entry in SERVICES:
         assert all(f"TALLYCLERK_{port}_PORT" in PORTS for port in entry.ports), entry.name
-        assert entry.maven is None or (ROOT / "stack" / "maven" / entry.maven / "pom.xml").exists(), entry.name
+        assert all((ROOT / "stack" / "maven" / name / "pom.xml").exists() for name in entry.maven), entry.name
 
 
 def test_no_port_belongs_to_two_services() -> None:
@@ -59,3 +61,10 @@ def test_no_port_belongs_to_two_services() -> None:
 def test_airflow_comes_after_its_database() -> None:
     order = names(select(SERVICES, []))
     assert order.index("postgres") < order.index("airflow-database") < order.index("airflow-api-server")
+
+
+def test_an_optional_service_starts_only_by_its_name_and_stops_with_all() -> None:
+    services = (*CHAIN, replace(service("extra"), optional=True))
+    assert "extra" not in names(select(services, []))
+    assert names(select(services, ["extra"])) == ["extra"]
+    assert "extra" in names(dependants(services, []))
