@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tallyclerk.core.offsets import Offsets
 from tallyclerk.exceptions import LedgerError, ServiceUnavailableError
@@ -57,7 +57,7 @@ class Delivery:
         from confluent_kafka import KafkaException
 
         produce, reported = self._producer.produce, self._reported
-        more = {"headers": dict(headers)} if headers else {}
+        more: dict[str, Any] = {"headers": dict(headers)} if headers else {}
         count = 0
         for key, value in messages:
             while True:
