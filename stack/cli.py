@@ -40,7 +40,9 @@ def _parser() -> argparse.ArgumentParser:
         ("status", _status, "state, pid, memory and ports; exit code 1 when something is not up"),
     ):
         command = commands.add_parser(name, help=text)
-        command.add_argument("services", nargs="*", help=f"all without a name; {groups}, or a single process")
+        command.add_argument(
+            "services", nargs="*", help=f"all that are not optional without a name; {groups}, or a single process"
+        )
         command.set_defaults(run=run)
     commands.choices["up"].add_argument(
         "--without", action="append", default=[], metavar="NAME", help="leave this group out"
@@ -77,7 +79,7 @@ def _down(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def _status(settings: Settings, options: argparse.Namespace) -> int:
-    found = Supervisor(settings).status(select(SERVICES, options.services))
+    found = Supervisor(settings).status(_named_or_in_use(settings, options.services))
     print(f"{'service':<22} {'state':<10} {'pid':>8} {'MiB':>6}  ports")
     for status in found:
         ports = " ".join(str(settings.port(port)) for port in status.service.ports)
@@ -106,7 +108,7 @@ def _run(settings: Settings, options: argparse.Namespace) -> int:
     Supervisor(settings).up(select(SERVICES, []))
     code = demo.run_demo(settings)
     print("\nEverything is still running; `make down` stops it.")
-    _print_urls(settings, SERVICES)
+    _print_urls(settings, _named_or_in_use(settings, ()))
     return code
 
 
@@ -119,7 +121,7 @@ def _doctor(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def _urls(settings: Settings, options: argparse.Namespace) -> int:
-    _print_urls(settings, SERVICES)
+    _print_urls(settings, _named_or_in_use(settings, ()))
     return 0
 
 
@@ -127,6 +129,13 @@ def _env(settings: Settings, options: argparse.Namespace) -> int:
     for name, value in shell_environment(settings).items():
         print(f"export {name}={shlex.quote(value)}")
     return 0
+
+
+def _named_or_in_use(settings: Settings, names: Sequence[str]) -> list[Service]:
+    """The named services; without names all, of the optional ones those that run."""
+    chosen = select(SERVICES, names)
+    running = Supervisor(settings).identity
+    return chosen if names else chosen + [each for each in SERVICES if each.optional and running(each)]
 
 
 def _print_urls(settings: Settings, services: Sequence[Service]) -> None:

@@ -25,6 +25,14 @@ def get_json(url: str) -> Any:
         return None
 
 
+def answers(url: str) -> bool:
+    """Whether `url` answers with a status of success."""
+    try:
+        return _client.get(url).is_success
+    except httpx.HTTPError:
+        return False
+
+
 @contextmanager
 def _connected(host: str, port: int, tls: ssl.SSLContext | None) -> Iterator[socket.socket]:
     with socket.create_connection((host, port), timeout=_TIMEOUT_SECONDS) as connection:

@@ -1,4 +1,4 @@
-"""Prometheus for the tests of metrics and alerts: Debian's, unpacked beside the jars, so that no root and no service is needed."""
+"""Prometheus and promtool: Debian's, unpacked beside the jars, so that nobody has to be root."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def ensure_prometheus(settings: Settings) -> Path:
 def _unpack(target: Path) -> None:
     if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
         raise ToolMissingError(
-            "prometheus and promtool are not on PATH, and the tests of the alerts need them: install Prometheus 2.42 or later"
+            "prometheus and promtool are not on PATH, and apt-get cannot fetch them: install Prometheus 2.42 or later"
         )
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".prometheus-") as folder:

@@ -1,7 +1,7 @@
 """The services: one module each; to add one, describe it there and name it here."""
 
 from stack.service import Service
-from stack.services import airflow, cassandra, connect, flink, hdfs, kafka, postgres, registry, shop, spark
+from stack.services import airflow, cassandra, connect, flink, hdfs, kafka, postgres, prometheus, registry, shop, spark
 
 SERVICES: tuple[Service, ...] = (
     postgres.POSTGRES,
@@ -22,4 +22,5 @@ SERVICES: tuple[Service, ...] = (
     airflow.SCHEDULER,
     airflow.DAG_PROCESSOR,
     airflow.TRIGGERER,
+    prometheus.PROMETHEUS,
 )
