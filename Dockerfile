@@ -10,7 +10,7 @@ COPY stack/images/fetch-jars.sh /fetch-jars.sh
 RUN bash /fetch-jars.sh /maven /jars spark
 
 FROM jars AS service-jars
-RUN bash /fetch-jars.sh /maven /service-jars hdfs kafka connect flink
+RUN bash /fetch-jars.sh /maven /service-jars hdfs kafka connect flink exporter
 
 FROM ${AIRFLOW_IMAGE} AS python
 USER root
@@ -27,7 +27,7 @@ RUN apt-get update \
 WORKDIR /opt/tallyclerk
 # what volumes are mounted on belongs to the image's user: a new volume takes that over
 RUN install -d -o airflow -g root home home/conf home/logs home/run home/data home/data/spark home/data/spark/events \
-    home/data/hdfs home/data/flink home/airflow home/shop home/secrets
+    home/data/hdfs home/data/flink home/airflow home/shop home/secrets home/exporter
 COPY --from=python /opt/tallyclerk/.venv-spark .venv-spark
 COPY --from=python /opt/tallyclerk/.venv .venv
 COPY --from=jars /jars home/jars

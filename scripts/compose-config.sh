@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Renders all variants with compose's own loader, built from its Go module: needs Go 1.23, and no container engine.
-#   scripts/compose-config.sh            checks base, dev, test, prod; that none shows a secret of the environment; and that prod is
+#   scripts/compose-config.sh            checks base, dev, test, prod, with monitoring; that none shows a secret of the environment; and that prod is
 #                                        refused while something required is not set
 # LOADER=/path uses one that was built before.
 set -euo pipefail
@@ -23,7 +23,7 @@ import (
 )
 
 func main() {
-	options, err := cli.NewProjectOptions(os.Args[1:], cli.WithWorkingDirectory("."), cli.WithOsEnv)
+	options, err := cli.NewProjectOptions(os.Args[1:], cli.WithWorkingDirectory("."), cli.WithOsEnv, cli.WithDefaultProfiles())
 	if err == nil {
 		project, problem := options.LoadProject(context.Background())
 		if err = problem; err == nil {
@@ -48,7 +48,7 @@ required=(TALLYCLERK_SECRETS_FOLDER=/secrets TALLYCLERK_TLS_FOLDER=/tls TALLYCLE
   TALLYCLERK_AIRFLOW_URL=https://airflow.example.com TALLYCLERK_SHOP_URL=https://shop.example.com)
 # each secret has a value that must not come out again
 mapfile -t secrets < <(sed -n 's/^    "\(TALLYCLERK_[A-Z_]*\)": _.*/\1/p' stack/dotenv_file.py)
-clean=(env -i "PATH=$PATH" "HOME=$HOME" "${secrets[@]/%/=s3cret-value}")
+clean=(env -i "PATH=$PATH" "HOME=$HOME" COMPOSE_PROFILES=monitoring "${secrets[@]/%/=s3cret-value}")
 for variant in base dev test prod; do
   files=(docker-compose.yaml)
   [[ $variant == base ]] || files+=("docker-compose.$variant.yaml")

@@ -8,4 +8,6 @@ if [[ ! -f $data/meta.properties ]]; then
   until [[ ${id:--} != -* ]]; do id=$("$bin/kafka-storage.sh" random-uuid); done
   "$bin/kafka-storage.sh" format --standalone --cluster-id "$id" --config "$properties"
 fi
+# of the broker alone: in the container's own environment Kafka's tools would start its agent too, on the port that is taken
+export KAFKA_OPTS=${BROKER_OPTS:-}
 exec "$bin/kafka-server-start.sh" "$properties"

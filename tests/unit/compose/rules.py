@@ -101,8 +101,9 @@ def secrets(project: Project) -> Iterator[str]:
             if _SECRET_KEY.search(key) and not str(value).startswith("/run/secrets/"):
                 yield f"{name}: {key} stands in the environment"
         for each in service.get("secrets", []):
-            if each not in project["secrets"]:
-                yield f"{name}: the secret {each} is not declared"
+            secret = each if isinstance(each, str) else each["source"]
+            if secret not in project["secrets"]:
+                yield f"{name}: the secret {secret} is not declared"
     for name, secret in project["secrets"].items():
         if set(secret) not in ({"environment"}, {"file"}) or secret.get("environment", name) != name:
             yield f"the secret {name} is neither a variable of its name nor a file"

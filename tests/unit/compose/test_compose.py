@@ -16,10 +16,10 @@ from jsonschema import ValidationError
 from stack.container import render_all
 from stack.dotenv_file import SECRET_NAMES
 from stack.errors import SettingError
-from stack.services import SERVICES
+from stack.services import SERVICES, prometheus
 from stack.settings import HOSTS, PORTS, ROOT, load_settings
 from tests.unit.compose.rules import RULES, Project, production
-from tests.unit.compose.variants import VARIANTS, merged, plain, read, services
+from tests.unit.compose.variants import VARIANTS, merged, plain, read, services, with_profile
 
 SCHEMA = json.loads((Path(__file__).parent / "compose-spec.json").read_text())
 SEED_PORTS = {
@@ -50,8 +50,16 @@ def test_each_variant_keeps_to_the_rule(project: Project, rule: str) -> None:
     assert list(RULES[rule](project)) == []
 
 
+@pytest.mark.parametrize("rule", RULES)
+def test_each_variant_keeps_to_the_rule_with_monitoring(project: Project, rule: str) -> None:
+    monitored = with_profile(project, "monitoring")
+    assert {"prometheus", "grafana"} <= {name for name, _ in services(monitored)}
+    assert list(RULES[rule](monitored)) == []
+
+
 def test_production_takes_secrets_from_files_and_opens_one_port() -> None:
     assert list(production(merged(*VARIANTS["prod"]))) == []
+    assert list(production(with_profile(merged(*VARIANTS["prod"]), "monitoring"))) == []
     assert len(list(production(merged(*VARIANTS["base"])))) > len(SECRET_NAMES)
 
 
@@ -119,6 +127,24 @@ def test_a_port_inside_is_the_one_of_the_settings(name: str) -> None:
     assert set(re.findall(r"\b\d{4}\b", text)) <= known
 
 
+@pytest.mark.parametrize(("name", "host"), [("kafka", "KAFKA"), ("cassandra", "CASSANDRA")])
+def test_the_agent_of_a_foreign_image_has_our_port_and_rules(name: str, host: str) -> None:
+    service = merged(*VARIANTS["base"])["services"][name]
+    ((port, rules),) = re.findall(r"agent\.jar=0\.0\.0\.0:(\d+):/conf/(\S+\.yaml)", json.dumps(service))
+    assert int(port) == PORTS[f"TALLYCLERK_{host}_METRICS_PORT"]
+    assert (load_settings().conf / rules).exists()
+
+
+def test_prometheus_finds_its_configuration_and_the_token_where_they_are_mounted() -> None:
+    service = merged(*VARIANTS["base"])["services"]["prometheus"]
+    home = "/opt/tallyclerk/home"
+    settings = load_settings({"TALLYCLERK_HOME": home}, make_secrets=False)
+    (secret,) = service["secrets"]
+    assert secret["target"] == str(prometheus.token_file(settings))
+    assert f"conf:{settings.rendered_conf}:ro" in service["volumes"]
+    assert f"--config.file={settings.rendered_conf}/prometheus/prometheus.yml" in service["command"]
+
+
 def test_the_configuration_of_containers_names_their_addresses_and_no_secret(tmp_path: Path) -> None:
     addresses = merged(*VARIANTS["base"])["x-addresses"]
     environ = {name: value for name, value in addresses.items() if isinstance(value, str) and "$" not in value}
@@ -135,6 +161,7 @@ def test_the_configuration_of_containers_names_their_addresses_and_no_secret(tmp
     assert "advertised.listeners=SASL_SSL://kafka:9092\n" in files[Path("kafka/server.properties")]
     assert "spark.driver.host airflow-scheduler\n" in files[Path("spark/spark-defaults.conf")]
     assert "hostssl" in files[Path("postgres/pg_hba.conf")]
+    assert "[kafka:9502]" in files[Path("prometheus/prometheus.yml")].replace('"', "")
     assert not [path for path, text in files.items() if "s3cret" in text]
     # loopback is nowhere but in Hadoop's defaults, which the variables replace
     assert not [path for path, text in files.items() if "127.0.0.1" in text.replace(":-127.0.0.1", "")]

@@ -82,6 +82,15 @@ def merged(*names: str) -> dict[str, Any]:
     return project
 
 
+def with_profile(project: dict[str, Any], profile: str) -> dict[str, Any]:
+    """The project as `--profile` starts it."""
+    chosen = {
+        name: {key: value for key, value in service.items() if key != "profiles" or profile not in value}
+        for name, service in project["services"].items()
+    }
+    return {**project, "services": chosen}
+
+
 def services(project: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Those that start without a profile."""
     return ((name, service) for name, service in project["services"].items() if "profiles" not in service)
