@@ -80,6 +80,8 @@ def read_corrections(path: Path, rejected: dict[tuple[str, int], str]) -> list[d
                 ]
             else:
                 rows = [json.loads(line) for line in file if line.strip()]
+        if other := [row for row in rows if not isinstance(row, dict)]:
+            raise TypeError(f"{other[0]!r} is no JSON object")
         read = [{name: row[name] for name in _FIELDS[:3] if name in row} for row in rows]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SpecError(

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from airflow.cli.cli_parser import get_parser
 from hdfs_native import Client
 
 from stack.settings import LOOPBACK, load_settings
 from tallyclerk.transfers.csv_to_hdfs import CsvToHdfsOperator
+from tests.integration.airflow.conftest import Run
 from tests.integration.cassandra.kpi_layers import Layers, kpi
 from tests.integration.cassandra.upsert_case import connect
 from tests.running import RunTask
@@ -38,22 +38,6 @@ schema:
       - {{name: note, logicalType: string, physicalType: text}}
 """
 FILE = 'id,amount,note\n1,1.50,a\n2,many,"two\nlines"\n3,0.00,c\n4,2.50,d\n1,9.00,again\n'
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """A command by Airflow's own parser; exit code, output, complaints."""
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        args = get_parser().parse_args(["tallyclerk", *arguments])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            args.func(args)
-        shown = capsys.readouterr()
-        return int(ended.value.code or 0), shown.out, shown.err
-
-    return call
 
 
 @pytest.fixture

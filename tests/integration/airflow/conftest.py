@@ -1,0 +1,25 @@
+"""The commands, given as a person gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from airflow.cli.cli_parser import get_parser
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """A command by Airflow's own parser; exit code, output, complaints."""
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        args = get_parser().parse_args(["tallyclerk", *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            args.func(args)
+        shown = capsys.readouterr()
+        return int(ended.value.code or 0), shown.out, shown.err
+
+    return call
