@@ -132,7 +132,7 @@ SUBCOMMANDS: tuple[CLICommand, ...] = (
                     Arg(
                         ("--give-up",),
                         action="store_true",
-                        help="Leave the record out: it counts as filtered from now on",
+                        help="Leave the record out; one of a file counts as filtered from now on",
                     ),
                     Arg(
                         ("--corrections",),
