@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING
 
 from tallyclerk.exceptions import SpecError
 
 if TYPE_CHECKING:
+    import ssl
+
     from airflow.sdk import Connection
 
 
@@ -50,3 +53,21 @@ def http_address(connection: Connection, known: Sequence[str], *, whose: str) ->
     host = connection.host.rstrip("/")
     address = host if "://" in host else f"{connection.schema or 'http'}://{host}"
     return f"{address}:{connection.port}" if connection.port else address
+
+
+def tls_context(ca_file: str | None) -> ssl.SSLContext:
+    """For an ``httpx`` client: whom it trusts.
+
+    :param ca_file: the authorities' certificates; those that ``httpx`` knows when None.
+    """
+    import ssl
+
+    return ssl.create_default_context(cafile=ca_file) if ca_file else _usual_tls_context()
+
+
+@cache
+def _usual_tls_context() -> ssl.SSLContext:
+    """Made once: to read all authorities takes longer than a service takes to answer."""
+    import httpx
+
+    return httpx.create_ssl_context(trust_env=False)

@@ -18,7 +18,7 @@ from tallyclerk.exceptions import (
     ServiceUnavailableError,
     StateDoesNotFitError,
 )
-from tallyclerk.hooks.connections import http_address
+from tallyclerk.hooks.connections import http_address, tls_context
 from tallyclerk.hooks.flink_reading import last_failure_of
 from tallyclerk.hooks.flink_status import (
     DUPLICATE,
@@ -178,14 +178,11 @@ class FlinkHook(BaseHook):
     @cached_property
     def client_options(self) -> dict[str, Any]:
         """Of an ``httpx`` client, plain or asynchronous."""
-        import ssl
-
         connection = self.get_connection(self.flink_conn_id)
-        ca_file = connection.extra_dejson.get("ca_file")
         return {
             "base_url": self.url,
             "auth": (connection.login, connection.password or "") if connection.login else None,
-            "verify": ssl.create_default_context(cafile=ca_file) if ca_file else True,
+            "verify": tls_context(connection.extra_dejson.get("ca_file")),
             "timeout": self.patience_seconds,
             "trust_env": False,
         }

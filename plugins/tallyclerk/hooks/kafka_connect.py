@@ -12,7 +12,7 @@ from urllib.parse import quote
 from airflow.sdk import BaseHook
 
 from tallyclerk.exceptions import ConnectorRefusedError, ServiceUnavailableError, SpecError
-from tallyclerk.hooks.connections import http_address
+from tallyclerk.hooks.connections import http_address, tls_context
 
 if TYPE_CHECKING:
     import httpx
@@ -184,7 +184,7 @@ class KafkaConnectHook(BaseHook):
         return httpx.Client(
             base_url=self.url,
             auth=(connection.login, connection.password or "") if connection.login else None,
-            verify=_tls(connection.extra_dejson.get("ca_file")),
+            verify=tls_context(connection.extra_dejson.get("ca_file")),
             timeout=httpx.Timeout(self.patience_seconds, connect=min(10, self.patience_seconds)),
             trust_env=False,
         )
@@ -255,9 +255,3 @@ def _message(answer: httpx.Response) -> str:
     except ValueError:
         told = None
     return str(told["message"]) if isinstance(told, dict) and "message" in told else f"HTTP {answer.status_code}"
-
-
-def _tls(ca_file: str | None) -> Any:
-    import ssl
-
-    return ssl.create_default_context(cafile=ca_file) if ca_file else True

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from tallyclerk.core.receipt import Receipt
@@ -62,6 +62,24 @@ class DrainPosition:
     attempt: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class KnownDrain:
+    """A row of the drains table: where a drain stands, and when it was moved there (UTC)."""
+
+    dataset: str
+    target: str
+    position: DrainPosition
+    updated_at: datetime
+
+
+def known_drains(session: Session, *, keyspace: str, backoff: Backoff, address: str) -> list[KnownDrain]:
+    """Every drain into tables of a keyspace, by name: for looking at. Who goes on from a position reads it by :class:`DrainsTable`."""
+    cql = f"SELECT dataset, target, {_COLUMNS} FROM {quoted(keyspace)}.{DRAINS_TABLE}"  # noqa: S608
+    rows = Statements(session, backoff=backoff, address=address).run(cql, what="read the drains")
+    found = (KnownDrain(row.dataset, row.target, _position_in(row), row.updated_at.replace(tzinfo=UTC)) for row in rows)
+    return sorted(found, key=lambda drain: (drain.dataset, drain.target))
+
+
 class DrainsTable:
     """:param dataset: the contract's name. :param target: name of the Cassandra table without its keyspace."""
 
@@ -89,11 +107,7 @@ class DrainsTable:
         )
         if not rows:
             return None
-        row = rows[0]
-        return DrainPosition(
-            row.topic, row.topic_id, row.generation, dict(row.offsets or {}),
-            Receipt.from_json(row.receipt) if row.receipt else None, row.revision, row.attempt,
-        )  # fmt: skip
+        return _position_in(rows[0])
 
     def claim(self, topic: str, topic_id: str) -> DrainPosition:
         """The position in this topic: what is there, or the beginning of a new generation."""
@@ -144,3 +158,10 @@ class DrainsTable:
         return self._statements.run_serially(
             cql, (*values, *self._key, after.revision), what="move the drain's position"
         )[0].applied
+
+
+def _position_in(row: Any) -> DrainPosition:
+    return DrainPosition(
+        row.topic, row.topic_id, row.generation, dict(row.offsets or {}),
+        Receipt.from_json(row.receipt) if row.receipt else None, row.revision, row.attempt,
+    )  # fmt: skip

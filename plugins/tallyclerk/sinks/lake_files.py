@@ -65,6 +65,21 @@ class LakeFiles:
         except (OSError, RuntimeError) as error:
             raise ServiceUnavailableError(service="HDFS", address=self._address, cause=error) from error
 
+    def written_at(self, relative: str) -> int | None:
+        """When a file was written, in ms since 1970; None when there is no such file.
+
+        :raises ServiceUnavailableError: the store is away.
+        """
+        if not self._address:
+            local = Path(self._root, relative)
+            return local.stat().st_mtime_ns // 1_000_000 if local.exists() else None
+        try:
+            return int(self._client().get_file_info(f"{self._root}/{relative}").modification_time)
+        except FileNotFoundError:
+            return None
+        except (OSError, RuntimeError) as error:
+            raise ServiceUnavailableError(service="HDFS", address=self._address, cause=error) from error
+
     def delete(self, relative: str) -> None:
         """Remove a file that no commit refers to; a missing one is fine."""
         if not self._address:

@@ -11,14 +11,15 @@ from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import Response
 
 from tallyclerk.exceptions import ServiceUnavailableError, TallyclerkError
+from tallyclerk.ui import quarantine as quarantined_records
 from tallyclerk.ui import services
-from tallyclerk.ui.access import DATA, RECEIPTS, MayReplay
+from tallyclerk.ui.access import DATA, RECEIPTS, MayReplay, ReadableDags
 from tallyclerk.ui.charts import bar_chart
-from tallyclerk.ui.loads import HISTORY, recent_loads
+from tallyclerk.ui.loads import HISTORY, newest_loads, recent_loads
 from tallyclerk.ui.rendering import render
+from tallyclerk.ui.streams import streams as newest_streams
 
 router = APIRouter(prefix="/parts")
-_SAMPLE = 50
 _BEST = 25
 
 
@@ -32,6 +33,11 @@ def connectors(request: Request) -> Response:
     return _shown(request, "part_connectors.html", lambda: {"connectors": services.connectors()})
 
 
+@router.get("/streams", dependencies=DATA)
+def streams(request: Request, session: SessionDep, dags: ReadableDags) -> Response:
+    return _shown(request, "part_streams.html", lambda: {"streams": newest_streams(newest_loads(session, dags))})
+
+
 @router.get("/lake", dependencies=DATA)
 def lake(request: Request) -> Response:
     return _shown(request, "part_lake.html", lambda: {"tables": services.lake_receipts()})
@@ -39,25 +45,18 @@ def lake(request: Request) -> Response:
 
 @router.get("/quarantine", dependencies=DATA)
 def quarantine(request: Request) -> Response:
-    return _shown(request, "part_quarantine.html", lambda: {"tables": services.rejects()})
+    return _shown(request, "part_quarantine.html", lambda: {"tables": quarantined_records.all_reasons()})
 
 
 @router.get("/quarantine/{name}", dependencies=DATA)
 def quarantined(request: Request, replay: MayReplay, name: str, window: str = "", reason: str = "") -> Response:
-    def asked() -> dict[str, Any]:
-        found = next(iter(services.rejects(name)), None)
-        rows = [
-            row for row in (found.rows if found else ())
-            if window in ("", row["window"]) and reason in ("", row["reason"])
-        ]  # fmt: skip
-        windows = sorted({row["window"] for row in (found.rows if found else ())}, reverse=True)
-        # streams have no windows to load again
-        return {
-            "name": name, "found": found, "rows": rows[:_SAMPLE], "total": len(rows), "windows": windows, "window": window,
-            "reason": reason, "replay": replay and not name.endswith(".stream"),
-        }  # fmt: skip
-
-    return _shown(request, "part_quarantined.html", asked)
+    # streams have no windows to load again
+    asked = {"name": name, "window": window, "reason": reason, "replay": replay and not name.endswith(".stream")}
+    return _shown(
+        request,
+        "part_quarantined.html",
+        lambda: {**asked, "found": quarantined_records.findings(name, window=window, reason=reason)},
+    )
 
 
 @router.get("/kpis", dependencies=DATA)

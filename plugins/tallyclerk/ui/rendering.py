@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from markupsafe import Markup, escape
 from starlette.templating import Jinja2Templates
 
 from tallyclerk import __version__
@@ -30,7 +31,7 @@ def _templates() -> Jinja2Templates:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=number, moment=moment, age=age, cut=cut, size=size)
+    environment.filters.update(number=number, moment=moment, age=age, cut=cut, size=size, breakable=breakable)
     environment.globals["version"] = __version__
     return Jinja2Templates(env=environment)
 
@@ -75,3 +76,9 @@ def size(value: float) -> str:
 
 def cut(value: object, longest: int = _LONGEST_CELL) -> str:
     return one_line(value, longest)
+
+
+def breakable(value: object) -> Markup:
+    """With places after its commas and slashes where a line may end: a range of offsets is one long word."""
+    text = str(escape(str(value)))
+    return Markup(text.replace(",", ",<wbr>").replace("/", "/<wbr>"))  # noqa: S704 - escaped

@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from functools import cache
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from tallyclerk.core.receipt import Receipt
@@ -15,6 +16,8 @@ from tallyclerk.exceptions import SpecError
 from tallyclerk.hooks.connections import connections
 from tallyclerk.hooks.lake import lake_root
 from tallyclerk.sinks.cassandra_client import Backoff
+from tallyclerk.sinks.lake_log import LakeLog
+from tallyclerk.sinks.lake_table import receipts_of
 from tallyclerk.sinks.lake_zones import ZONES, tables
 
 if TYPE_CHECKING:
@@ -26,22 +29,9 @@ if TYPE_CHECKING:
 
 PATIENCE_SECONDS = 3
 _PATIENCE = Backoff(limit_seconds=PATIENCE_SECONDS)
-_KEYSPACE = "pipeline"
+KEYSPACE = "pipeline"
 _lock = threading.Lock()
 _cassandra: CassandraClusterHook | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Rejects:
-    """A quarantine table's rows, newest window first, and how many of them have each reason."""
-
-    name: str
-    rows: list[dict[str, Any]]
-    reasons: list[tuple[str, str, int]]
-
-    @property
-    def records(self) -> int:
-        return len({(row["window"], row["source"], row["record_number"]) for row in self.rows})
 
 
 def flink_jobs() -> list[tuple[JobSummary, JobStatus | None]]:
@@ -68,11 +58,8 @@ def connectors() -> list[tuple[str, ConnectorStatus | None]]:
 
 def lake_receipts() -> list[tuple[str, Receipt]]:
     """The newest receipt of each of the lake's tables, as its own log has it; also of those that Spark writes."""
-    from tallyclerk.cli.lake import receipts
-
-    root = lake_root()
-    found = [(uri.partition("/data/")[2], receipts(uri, limit=10)) for uri in tables(root, ZONES)]
-    return [(name, told[0]) for name, told in found if told]
+    ends = ((uri.partition("/data/")[2], log_of(uri).end()) for uri in tables(lake_root(), ZONES))
+    return [(name, end.receipt) for name, end in ends if end and end.receipt]
 
 
 def committed(receipt: Receipt) -> Receipt | None:
@@ -82,11 +69,7 @@ def committed(receipt: Receipt) -> Receipt | None:
     """
     scheme = urlsplit(receipt.location).scheme
     if scheme == "hdfs":
-        from tallyclerk.cli.lake import receipts
-
-        lake_root()
-        held = (each for each in receipts(receipt.location) if each.load == receipt.load)
-        return next(held, None)
+        return _in_the_lake(receipt)
     if scheme == "kafka":
         from tallyclerk.hooks.kafka_cluster import KafkaClusterHook
         from tallyclerk.sinks.kafka_commits import newest_commits
@@ -99,36 +82,20 @@ def committed(receipt: Receipt) -> Receipt | None:
     raise SpecError(f"{receipt.location!r} is of no sink that keeps receipts.")
 
 
-def rejects(name: str | None = None) -> list[Rejects]:
-    """What is in quarantine: one entry for each table, or that of ``name``."""
-    from deltalake import DeltaTable
-
-    found = []
-    for uri in tables(lake_root(), ("quarantine",)):
-        own = uri.rpartition("/")[2]
-        if name not in (None, own) or not DeltaTable.is_deltatable(uri):
-            continue
-        rows = DeltaTable(uri).to_pyarrow_dataset().to_table().to_pylist()
-        rows.sort(key=lambda row: (row["window"], row["source"], -row["record_number"]), reverse=True)
-        counts: dict[tuple[str, str], int] = {}
-        for row in rows:
-            key = (row["column"] or "", row["reason"])
-            counts[key] = counts.get(key, 0) + 1
-        reasons = sorted(((*key, count) for key, count in counts.items()), key=lambda each: -each[2])
-        found.append(Rejects(own, rows, reasons))
-    return found
-
-
 @contextmanager
 def kpi_view() -> Iterator[KpiView]:
-    """The view over one session that is kept: to connect takes longer than all it is asked."""
+    """The view over the session that is kept."""
     from tallyclerk.serving.kpi_view import KpiView
 
-    hook = _session()
-    yield KpiView(hook.session, hook.keyspace or _KEYSPACE, backoff=hook.backoff, address=hook.address)
+    hook = cassandra_hook()
+    yield KpiView(hook.session, hook.keyspace or KEYSPACE, backoff=hook.backoff, address=hook.address)
 
 
-def _session() -> CassandraClusterHook:
+def cassandra_hook() -> CassandraClusterHook:
+    """One session that is kept: to connect takes longer than all it is asked.
+
+    :raises ServiceUnavailableError: Cassandra is away.
+    """
     from tallyclerk.hooks.cassandra_cluster import CassandraClusterHook
 
     global _cassandra
@@ -141,10 +108,26 @@ def _session() -> CassandraClusterHook:
         return _cassandra
 
 
+@cache
+def log_of(uri: str) -> LakeLog:
+    """A table's log, kept from one question to the next."""
+    return LakeLog(uri)
+
+
+def _in_the_lake(receipt: Receipt) -> Receipt | None:
+    """From the newest commit, or from all of the log where others have come since."""
+    lake_root()
+    if (end := log_of(receipt.location).end()) is None:
+        return None
+    if end.receipt is not None and end.receipt.load == receipt.load:
+        return end.receipt
+    return next((each for each in receipts_of(receipt.location) if each.load == receipt.load), None)
+
+
 def _in_cassandra(receipt: Receipt) -> Receipt | None:
     from tallyclerk.sinks.cassandra_loads import LoadsTable
 
-    hook = _session()
+    hook = cassandra_hook()
     _, keyspace, target = urlsplit(receipt.location).path.split("/", 2)
     table = LoadsTable(
         hook.session, keyspace=keyspace, dataset=receipt.dataset, target=target, backoff=hook.backoff, address=hook.address

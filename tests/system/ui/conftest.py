@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from stack import browser as chromium
@@ -77,6 +78,14 @@ def opened(page: Page, path: str) -> Page:
     # a locator, as the page's policy forbids to evaluate what a waiting function is made of
     expect(page.locator("[data-part][aria-busy=true]")).to_have_count(0, timeout=LIMIT_MILLISECONDS)
     return page
+
+
+def faults(page: Page) -> list[str]:
+    """What axe-core finds that keeps people from reading or reaching something: the rule, and the element."""
+    found = Axe().run(page).response
+    # nothing is found on a page that it could not look at
+    assert {"document-title", "color-contrast"} & {rule["id"] for rule in found["passes"]}
+    return [f"{rule['id']}: {node['html'][:200]}" for rule in found["violations"] for node in rule["nodes"]]
 
 
 def cells(page: Page, row: str) -> list[str]:
