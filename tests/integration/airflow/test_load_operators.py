@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
@@ -10,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import pyarrow as pa
 import pytest
 from airflow.sdk import Asset
 from airflow.sdk.lineage import HookLineageCollector
-from deltalake import DeltaTable
+from deltalake import DeltaTable, write_deltalake
 
 from include.shop import landing
 from include.shop.totals import day_totals
@@ -182,3 +186,75 @@ def test_the_lineage_names_what_was_read_and_written_when_somebody_collects_it(
         (f"{hdfs}{lake}/sales", {"window": "2026-03-10"}),
         (f"{hdfs}{lake}/customers", {"window": "2026-03-10"}),
     ]
+
+
+def test_openlineages_events_have_the_ledgers_and_the_tables_rows_when_its_provider_listens(
+    lake: str, shop: Path, tmp_path: Path, settings: Settings
+) -> None:
+    hdfs = f"hdfs://{LOOPBACK}:{settings.port('HDFS')}"
+    # a table of other columns, into which no sale can be committed
+    write_deltalake(f"{hdfs}{lake}/others", pa.table({"other": [1]}))
+    arguments = {
+        "contract": str(CONTRACTS / "transactions.odcs.yaml"),
+        "quarantine": f"{lake}/quarantine",
+        "row_filters": ["sales_value > 0"],
+    }
+    targets = (f"{lake}/sales", f"{lake}/sales", f"{lake}/others")
+    events = listened_to(tmp_path / "events.jsonl", [{**arguments, "target": target} for target in targets])
+    assert [event["eventType"] for event in events] == ["START", "COMPLETE", "START", "COMPLETE", "START", "FAIL"]
+    first, again, failed = events[1::2]
+    totals, file = day_totals(DAY), shop / "transactions_2026-03-10.csv"
+    ledger = {
+        "read": totals.rows, "written": totals.positive_rows, "rejected": 0,
+        "filtered": totals.rows - totals.positive_rows, "deduplicated": 0,
+    }  # fmt: skip
+    table = DeltaTable(f"{hdfs}{lake}/sales")
+    assert table.to_pyarrow_table().num_rows == totals.positive_rows
+
+    assert [(each["namespace"], each["name"]) for each in first["inputs"]] == [("file", str(file))]
+    assert counts(first["inputs"][0], "input") == {
+        "rowCount": totals.rows, "size": file.stat().st_size, "fileCount": 1,
+    }  # fmt: skip
+    assert [(each["namespace"], each["name"]) for each in first["outputs"]] == [(hdfs, f"{lake}/sales")]
+    stored = pa.table(table.get_add_actions(flatten=True)).to_pydict()
+    assert counts(first["outputs"][0], "output") == {
+        "rowCount": totals.positive_rows, "size": sum(stored["size_bytes"]), "fileCount": len(stored["path"]),
+    }  # fmt: skip
+    (partition,) = first["outputs"][0]["outputFacets"]["subset"]["outputCondition"]["partitions"]
+    assert partition["identifier"] == "2026-03-10"
+    assert loads(first) == [("2026-03-10", ledger, True, False)]
+
+    assert counts(again["outputs"][0], "output") == {"rowCount": 0, "size": 0, "fileCount": 0}
+    assert loads(again) == [("2026-03-10", ledger, True, True)]
+
+    assert counts(failed["inputs"][0], "input")["rowCount"] == totals.rows
+    assert failed["outputs"] == []
+    assert loads(failed) == [("2026-03-10", ledger, False, False)]
+    assert "does not have the contract's" in failed["run"]["facets"]["errorMessage"]["message"]
+
+
+def listened_to(file: Path, arguments: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The events of loads of the day, one after another."""
+    operator = f"{CsvToHdfsOperator.__module__}.{CsvToHdfsOperator.__name__}"
+    tasks = [{"operator": operator, "arguments": each, "date": DAY.isoformat()} for each in arguments]
+    transport = {"type": "file", "log_file_path": str(file), "append": True}
+    subprocess.run(
+        [sys.executable, "-m", "tests.listened_task", json.dumps(tasks)],
+        cwd=ROOT, check=True, capture_output=True, timeout=300,
+        env={
+            **os.environ,
+            "AIRFLOW__OPENLINEAGE__DISABLED": "False",
+            "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(transport),
+        },
+    )  # fmt: skip
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def counts(dataset: dict[str, Any], direction: str) -> dict[str, int]:
+    facet = dataset[f"{direction}Facets"][f"{direction}Statistics"]
+    return {name: count for name, count in facet.items() if not name.startswith("_")}
+
+
+def loads(event: dict[str, Any]) -> list[tuple[str, dict[str, int], bool, bool]]:
+    told = event["run"]["facets"]["tallyclerk_loads"]["loads"]
+    return [(load["window"], load["ledger"], load["committed"], load["repeated"]) for load in told]
