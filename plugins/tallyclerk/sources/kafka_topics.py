@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _LIMIT_SECONDS = 60.0
+_UNKNOWN = ("UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC", "_UNKNOWN_PARTITION", "_NOENT")
+"""What the client says of partitions that are not there, or have no leader: the last one where all that were asked for are such."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +53,11 @@ class KafkaTopics:
             return str(answers[topic].result(2 * self._limit_seconds).topic_id)
 
     def ends(self, partitions: Collection[tuple[str, int]]) -> dict[tuple[str, int], PartitionEnd]:
-        """Where partitions end, each (topic, number); those that do not exist are left out.
+        """Where partitions end, each (topic, number); those that do not exist, or have no leader, are left out.
 
         :raises KafkaRefusedError: no right to. :raises ServiceUnavailableError: Kafka is away.
         """
-        from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
+        from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
         from confluent_kafka.admin import OffsetSpec
 
         asked = [TopicPartition(topic, number) for topic, number in partitions]
@@ -75,7 +77,7 @@ class KafkaTopics:
                 try:
                     offset, told = (answers[each].result(2 * self._limit_seconds) for answers in (latest, newest))
                 except KafkaException as error:
-                    if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    if error.args[0].name() not in _UNKNOWN:
                         raise
                     continue
                 newest_at = datetime.fromtimestamp(told.timestamp / 1000, UTC) if told.timestamp > 0 else None
