@@ -61,9 +61,11 @@ class LoadOperator(TellsLineage, BaseOperator):
         from tallyclerk.lineage.facets import Columns
 
         contract = load_contract(self.contract)
-        return Columns(
-            read={column.name: column.type for column in contract.source_columns}, stored=self.stored_columns(contract)
-        )
+        return Columns(read=self.read_columns(contract), stored=self.stored_columns(contract))
+
+    def read_columns(self, contract: Contract) -> dict[str, str]:
+        """Column → type of what the load reads, for its lineage; for subclasses whose source has others than the contract."""
+        return {column.name: column.type for column in contract.source_columns}
 
     def stored_columns(self, contract: Contract) -> dict[str, str]:
         """Column → type of what the load writes, for its lineage; for subclasses whose sink has others than the contract."""

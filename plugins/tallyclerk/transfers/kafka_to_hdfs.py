@@ -120,6 +120,13 @@ class KafkaToHdfsOperator(LakeLoadOperator):
             raise SpecError(f"{contract.path}: has no customProperty 'kafka'; add it, or give the task a topic.")
         return topic
 
+    def read_columns(self, contract: Contract) -> dict[str, str]:
+        from tallyclerk.contracts.changes import change_schema
+
+        if not self.change_events:
+            return super().read_columns(contract)
+        return {column.name: str(column.type) for column in change_schema(contract)}
+
     def stored_columns(self, contract: Contract) -> dict[str, str]:
         if not self.change_events and not self._metadata:
             return super().stored_columns(contract)

@@ -13,9 +13,9 @@ from tallyclerk.transfers.base import LoadOperator, window_of
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from tallyclerk.contracts import Contract
     from tallyclerk.core.receipt import Receipt
     from tallyclerk.hooks.cassandra_cluster import CassandraClusterHook
-    from tallyclerk.lineage.facets import Columns
 
 
 class LakeToCassandraOperator(LoadOperator):
@@ -81,13 +81,13 @@ class LakeToCassandraOperator(LoadOperator):
                 context["outlet_events"][outlet].extra = {"receipts": receipts}
         return receipts
 
-    def lineage_columns(self) -> Columns:
-        from tallyclerk.contracts import load_contract
-        from tallyclerk.contracts.projections import cql_types
-        from tallyclerk.lineage.facets import Columns
+    def read_columns(self, contract: Contract) -> dict[str, str]:
+        return {column.name: column.type for column in contract.columns}
 
-        contract = load_contract(self.contract)
-        return Columns(read={column.name: column.type for column in contract.columns}, stored=cql_types(contract))
+    def stored_columns(self, contract: Contract) -> dict[str, str]:
+        from tallyclerk.contracts.projections import cql_types
+
+        return cql_types(contract)
 
     def on_kill(self) -> None:
         """Close the session: no row is written after the task was killed. What was written is not signed."""
