@@ -1,37 +1,37 @@
-"""Alerts on services fire by what really causes them: processes that are killed, a slot that nobody reads.
+"""Alerts on services fire by what really causes them: processes that are killed, a slot that nobody reads, a disk that fails.
 
-A real Prometheus scrapes what the endpoint asks the services, an instance of the test's own, and evaluates the committed rules;
-only their thresholds and times are shortened.
+A real Prometheus scrapes an instance of the test's own and evaluates the committed rules; only their thresholds and times are shortened.
 """
 
 from __future__ import annotations
 
 import json
-import subprocess
+import shutil
 import threading
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
-import httpx
 import psycopg
 import pytest
 import uvicorn
-import yaml
+from confluent_kafka import Producer
 from fastapi import FastAPI
 from starlette.responses import PlainTextResponse
 
 from stack.processes import wait_until
-from stack.prometheus import ensure_prometheus
+from stack.services import kafka
 from stack.services.flink import JOBMANAGER, TASKMANAGER
-from stack.settings import LOOPBACK, load_settings
+from stack.settings import LOOPBACK, ROOT
 from stack.supervisor import Supervisor
 from tallyclerk.hooks.flink import FlinkHook
 from tallyclerk.monitoring.services import measure_flink, measure_services, measure_slots
+from tests.own_prometheus import Prometheus, own_prometheus, rules_at_once
 from tests.second_stack import free_ports, kill, second_stack
 
 pytestmark = [pytest.mark.faults, pytest.mark.integration, pytest.mark.long]
 LIMIT_SECONDS = 120
-RULES = load_settings().conf / "prometheus" / "alerts.yml"
 SHORTENED = {
     "SlotKeepsLog": ("1024 * 1024 * 1024", "4 * 1024 * 1024"),
     "CheckpointTooOld": ("> 600", "> 5"),
@@ -84,53 +84,22 @@ def endpoint(connections: None) -> Iterator[int]:
         thread.join()
 
 
+def target(job: str, port: int, path: str = "/metrics") -> dict[str, Any]:
+    return {"job_name": job, "metrics_path": path, "static_configs": [{"targets": [f"{LOOPBACK}:{port}"]}]}
+
+
 @pytest.fixture(scope="module")
-def prometheus(endpoint: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+def prometheus(endpoint: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     folder = tmp_path_factory.mktemp("prometheus")
-    rules = yaml.safe_load(RULES.read_text())
-    for rule in rules["groups"][0]["rules"]:
-        rule.pop("for", None)
-        if rule["alert"] in SHORTENED:
-            stated, shorter = SHORTENED[rule["alert"]]
-            assert stated in rule["expr"]
-            rule["expr"] = rule["expr"].replace(stated, shorter)
-    (folder / "alerts.yml").write_text(yaml.safe_dump(rules))
-    config = {
-        "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
-        "rule_files": ["alerts.yml"],
-        "scrape_configs": [{"job_name": "ours", "static_configs": [{"targets": [f"{LOOPBACK}:{endpoint}"]}]}],
-    }
-    (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
-    (port,) = free_ports(1)
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(
-            [ensure_prometheus(load_settings()) / "prometheus", f"--config.file={folder}/prometheus.yml",
-             f"--storage.tsdb.path={folder}/data", f"--web.listen-address={LOOPBACK}:{port}"],
-            stdout=log, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-    try:
-        with httpx.Client(base_url=f"http://{LOOPBACK}:{port}/api/v1", trust_env=False, timeout=10) as client:
-            yield client
-    finally:
-        process.terminate()
-        process.wait(LIMIT_SECONDS)
+    with own_prometheus(folder, [target("ours", endpoint)], rules_at_once(SHORTENED)) as running:
+        yield running
 
 
-def fires(prometheus: httpx.Client, alert: str, **labels: str) -> bool:
-    wanted = {"alertname": alert, **labels}.items()
-
-    def is_there() -> bool:
-        try:
-            answer = prometheus.get("/alerts")
-        except httpx.TransportError:
-            return False  # not up yet
-        alerts = answer.json()["data"]["alerts"] if answer.is_success else []
-        return any(each["state"] == "firing" and each["labels"].items() >= wanted for each in alerts)
-
-    return wait_until(is_there, LIMIT_SECONDS)
+def fires(prometheus: Prometheus, alert: str, **labels: str) -> bool:
+    return prometheus.fires(alert, limit_seconds=LIMIT_SECONDS, **labels)
 
 
-def test_the_alert_fires_when_nobody_reads_a_slot(stack: Supervisor, prometheus: httpx.Client) -> None:
+def test_the_alert_fires_when_nobody_reads_a_slot(stack: Supervisor, prometheus: Prometheus) -> None:
     settings = stack.settings
     with psycopg.connect(
         host=LOOPBACK, port=settings.port("POSTGRES"), dbname="retail", user="retail",
@@ -142,7 +111,7 @@ def test_the_alert_fires_when_nobody_reads_a_slot(stack: Supervisor, prometheus:
         database.execute("SELECT pg_drop_replication_slot('forgotten')")
 
 
-def test_the_alerts_fire_when_flink_dies_part_by_part(stack: Supervisor, prometheus: httpx.Client) -> None:
+def test_the_alerts_fire_when_flink_dies_part_by_part(stack: Supervisor, prometheus: Prometheus) -> None:
     hook = FlinkHook()
     (jar,) = stack.settings.jars("flink").glob("flink-sql-gateway-*.jar")
     assert hook.run(hook.uploaded_jar(jar), JOB, job="alerts", job_id=uuid.uuid4().hex)
@@ -154,3 +123,45 @@ def test_the_alerts_fire_when_flink_dies_part_by_part(stack: Supervisor, prometh
     assert fires(prometheus, "ServiceAway", service="flink")
     stack.up([JOBMANAGER, TASKMANAGER])
     assert fires(prometheus, "FlinkJobVanished", flink_job="alerts")
+
+
+def checkout(folder: Path, file: str, former: str, later: str) -> Path:
+    """A copy of the services' configuration with one line changed, and all else of the checkout as it is."""
+    (folder / "stack").mkdir(parents=True)
+    for each in ROOT.iterdir():
+        if each.name not in ("stack", ".tallyclerk"):
+            (folder / each.name).symlink_to(each)
+    for each in (ROOT / "stack").iterdir():
+        if each.name != "conf":
+            (folder / "stack" / each.name).symlink_to(each)
+    shutil.copytree(ROOT / "stack" / "conf", folder / "stack" / "conf")
+    changed = folder / "stack" / "conf" / file
+    text = changed.read_text()
+    assert former in text
+    changed.write_text(text.replace(former, later))
+    return folder
+
+
+def test_the_alert_fires_when_a_disk_of_kafka_fails(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    root = checkout(tmp_path / "checkout", "kafka/server.properties.in", "log.dirs=@DATA@", f"log.dirs=@DATA@,{disk}")
+    (tmp_path / "prometheus").mkdir()
+    (tmp_path / "stack").mkdir()
+    with second_stack(tmp_path / "stack", "kafka", root=root) as stack:
+        scraped = [target("kafka", stack.settings.port("KAFKA_METRICS"))]
+        with own_prometheus(tmp_path / "prometheus", scraped, rules_at_once()) as prometheus:
+            assert wait_until(lambda: bool(prometheus.query("kafka_offline_partitions == 0")), LIMIT_SECONDS)
+            # both folders hold partitions; where the second was, there is now a file, and the next segment cannot be made
+            assert [each for each in disk.iterdir() if each.is_dir()]
+            shutil.rmtree(disk)
+            disk.write_text("")
+            producer = Producer({"bootstrap.servers": kafka.bootstrap(stack.settings)})
+
+            def has_failed() -> bool:
+                for topic in ("transactions", "products", "customers"):
+                    for partition in range(3):
+                        producer.produce(topic, b"x", partition=partition)
+                producer.poll(1)
+                return prometheus.fires("KafkaPartitionsOffline", limit_seconds=0)
+
+            assert wait_until(has_failed, LIMIT_SECONDS, poll_seconds=1)
