@@ -1,4 +1,4 @@
-"""What the commands need of the lake: its tables and their receipts."""
+"""What the commands show of the lake: receipts, in columns."""
 
 from __future__ import annotations
 
@@ -7,14 +7,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from tallyclerk.core.shown_text import one_line
-from tallyclerk.hooks.connections import connections
-from tallyclerk.hooks.lake import lake_root
-from tallyclerk.sinks.lake_zones import tables
 
 if TYPE_CHECKING:
     from tallyclerk.core.receipt import Receipt
-
-__all__ = ["connections", "lake_root", "print_table", "receipts", "tables"]
 
 _CELL_WIDTH = 100
 """Longest text of a column; ``--output json`` has it whole."""

@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from tallyclerk.cli.console import EXIT_FAILED, EXIT_OK, command
-from tallyclerk.cli.lake import lake_root, print_table, receipts, tables
+from tallyclerk.cli.lake import print_table, receipts
 from tallyclerk.core.receipt import Receipt
 from tallyclerk.core.window import Window
+from tallyclerk.hooks.lake import lake_root
+from tallyclerk.sinks.lake_zones import tables
 
 
 @command

@@ -10,16 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from tallyclerk.cli.console import EXIT_FAILED, EXIT_OK, command
-from tallyclerk.cli.lake import connections, lake_root, print_table
+from tallyclerk.cli.lake import print_table
 from tallyclerk.core.correction import AskedCorrection
 from tallyclerk.core.window import Window
 from tallyclerk.exceptions import SpecError
+from tallyclerk.hooks.connections import connections
+from tallyclerk.hooks.lake import lake_root
+from tallyclerk.operators.replay import REPLAY_DAG
 from tallyclerk.sinks.message_corrections import MessageCorrections, record_of
 from tallyclerk.sinks.quarantine import Quarantine, finding_of
 from tallyclerk.sinks.quarantined_messages import QuarantinedMessage, messages_of_day
 from tallyclerk.transfers.message_replay import MessageTexts
 
-REPLAY_DAG = "quarantine_replay"
 _POLL_INTERVAL_SECONDS = 2.0
 _FIELDS = ("source", "record_number", "text", "reason")
 

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from tallyclerk.sinks.quarantine import Quarantine
     from tallyclerk.sinks.quarantined_messages import QuarantinedMessage
 
+REPLAY_DAG = "quarantine_replay"
+"""The DAG that replays: who starts it from outside, a command or the page, knows it by this."""
+
 
 def decider_of(context: Context) -> str:
     """Who has started the run; "" where Airflow does not know."""

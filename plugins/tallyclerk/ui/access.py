@@ -19,7 +19,7 @@ from airflow.api_fastapi.core_api.security import (
 )
 from fastapi import Depends
 
-REPLAY_DAG = "quarantine_replay"
+from tallyclerk.operators.replay import REPLAY_DAG
 
 SITE = [Depends(requires_access_view(AccessView.WEBSITE)), Depends(requires_access_dag("GET"))]
 """Of every route; where the path names a DAG, that one."""

@@ -11,6 +11,7 @@ from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import Response
 
 from tallyclerk.exceptions import ServiceUnavailableError, TallyclerkError
+from tallyclerk.operators.replay import REPLAY_DAG
 from tallyclerk.ui import quarantine as quarantined_records
 from tallyclerk.ui import services
 from tallyclerk.ui.access import DATA, RECEIPTS, MayReplay, ReadableDags
@@ -51,7 +52,10 @@ def quarantine(request: Request) -> Response:
 @router.get("/quarantine/{name}", dependencies=DATA)
 def quarantined(request: Request, replay: MayReplay, name: str, window: str = "", reason: str = "") -> Response:
     # streams have no windows to load again
-    asked = {"name": name, "window": window, "reason": reason, "replay": replay and not name.endswith(".stream")}
+    asked = {
+        "name": name, "window": window, "reason": reason, "replay_dag": REPLAY_DAG,
+        "replay": replay and not name.endswith(".stream"),
+    }  # fmt: skip
     return _shown(
         request,
         "part_quarantined.html",

@@ -28,7 +28,7 @@
   async function replay(event) {
     event.preventDefault();
     const form = event.target, told = form.querySelector(".outcome"), button = form.querySelector("button");
-    const runs = `${document.body.dataset.airflow}/api/v2/dags/quarantine_replay/dagRuns`;
+    const runs = `${document.body.dataset.airflow}/api/v2/dags/${form.dataset.dag}/dagRuns`;
     const correction = { source: form.dataset.source, record_number: Number(form.dataset.record), text: form.elements.text.value };
     const conf = { dataset: form.dataset.dataset, date: form.dataset.date, corrections: [correction], note: form.elements.note.value };
     button.disabled = true;
@@ -41,7 +41,7 @@
         run = await call(`${runs}/${encodeURIComponent(id)}`, {});
       }
       form.dataset.state = run.state;
-      told.textContent = run.state === "success" ? await outcome(runs, id) : `Run ${id} failed: see the DAG quarantine_replay.`;
+      told.textContent = run.state === "success" ? await outcome(runs, id) : `Run ${id} failed: see the DAG ${form.dataset.dag}.`;
     } catch (error) {
       told.textContent = error.message;
     }
