@@ -19,6 +19,7 @@ from airflow.serialization.helpers import serialize_template_field
 from airflow.serialization.serialized_objects import DagSerialization
 
 import tallyclerk
+from tallyclerk.operators.replay import REPLAY_DAG
 from tallyclerk.retries import DEFAULT_RETRY_POLICY
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -131,6 +132,14 @@ def test_each_task_comes_back_when_its_dag_is_serialized(dags: dict[str, DAG]) -
             assert (twin.task_type, twin.downstream_task_ids) == (task.task_type, task.downstream_task_ids)
             for field in task.template_fields:
                 assert getattr(twin, field) == serialize_template_field(getattr(task, field), field), (task, field)
+
+
+def test_the_dag_that_command_and_page_start_takes_what_they_send_and_tells_what_they_read(
+    dags: dict[str, DAG],
+) -> None:
+    dag = dags[REPLAY_DAG]
+    assert set(dag.params) == {"dataset", "date", "corrections", "note"}
+    assert "ledger_closes" in dag.task_dict
 
 
 def test_each_operator_is_used_by_a_dag(dags: dict[str, DAG]) -> None:

@@ -1,7 +1,7 @@
 """What loads have told Airflow: the receipts among the newest XComs, in one statement.
 
 Each load's receipt stands in its sink's own commit; Airflow's database mirrors it. The page and the metrics read the mirror: 20 to 50 ms for
-all loads, where the nine tables' own logs take 300 to 650 ms and grow with their history. A receipt's own page asks the sink as well.
+all loads, where the tables' own logs take 300 to 650 ms at first sight. A receipt's own page asks the sink as well.
 """
 
 from __future__ import annotations
