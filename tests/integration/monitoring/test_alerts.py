@@ -126,6 +126,9 @@ def test_the_rules_are_valid_and_each_says_what_to_do(tools: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     for rule in yaml.safe_load(RULES.read_text())["groups"][0]["rules"]:
         assert {"summary", "description", "runbook"} <= set(rule["annotations"]), rule["alert"]
+        page, _, anchor = rule["annotations"]["runbook"].partition("#")
+        assert anchor == rule["alert"].lower()
+        assert f"\n### {rule['alert']}\n" in (ROOT / page).read_text()
 
 
 def test_each_rule_fires_beyond_its_threshold_and_not_at_it(tools: Path) -> None:
