@@ -124,7 +124,12 @@ def test_nothing_is_fetched_from_elsewhere_when_the_page_is_read(page: Page, tri
     assert "unsafe" not in policy
 
 
-@pytest.mark.parametrize("path", ["/", "/dags/retail_daily", SALES, "/quarantine", "/kpis"])
+PARTS = ("lake", "streams", "flink", "connectors", "quarantine", "quarantine/transactions", "kpis")
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/dags/retail_daily", SALES, "/quarantine", "/kpis", *(f"/parts/{part}" for part in PARTS)]
+)
 def test_a_page_is_there_at_once_when_it_was_read_before(admin: BrowserContext, triggered: DayRuns, path: str) -> None:
     def seconds() -> float:
         started = time.perf_counter()
