@@ -12,6 +12,7 @@ from tallyclerk.cli.lake import print_table, receipts
 from tallyclerk.cli.ledger import latest
 from tallyclerk.core.window import Window
 from tallyclerk.hooks.lake import lake_root
+from tallyclerk.sinks.lake_table import on_day
 from tallyclerk.sinks.lake_zones import tables
 from tallyclerk.sinks.quarantined_messages import digest_of
 
@@ -23,12 +24,8 @@ _FIELDS = ("window", "dataset", "source", "record_number", "column", "reason", "
 @command
 def quarantine_list(args: Namespace) -> int:
     """Print what was rejected and what people decided about it, newest window first."""
-    import pyarrow.compute as pc
-
-    root, condition = lake_root(), None
-    if args.date:
-        day = Window.of_day(args.date).day
-        condition = (pc.field("year") == day.year) & (pc.field("month") == day.month) & (pc.field("day") == day.day)
+    root = lake_root()
+    condition = on_day(Window.of_day(args.date).day) if args.date else None
     rows: list[dict[str, Any]] = []
     for uri in tables(root, ("quarantine",)):
         # what streams rejected stands beside what windows did

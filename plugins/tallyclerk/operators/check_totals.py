@@ -130,8 +130,8 @@ def cassandra_kpis(session: Any, keyspace: str, mapping: CassandraMapping, keys:
 
 def lake_day(uri: str, day: date, columns: list[str]) -> pa.Table:
     """A day of a table that is partitioned by year, month and day."""
-    import pyarrow.compute as pc
     from deltalake import DeltaTable
 
-    partition = (pc.field("year") == day.year) & (pc.field("month") == day.month) & (pc.field("day") == day.day)
-    return DeltaTable(uri).to_pyarrow_dataset().to_table(columns=columns, filter=partition)
+    from tallyclerk.sinks.lake_table import on_day
+
+    return DeltaTable(uri).to_pyarrow_dataset().to_table(columns=columns, filter=on_day(day))

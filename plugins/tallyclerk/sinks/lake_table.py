@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from deltalake import DeltaTable
     from deltalake.transaction import AddAction, RemoveAction
+    from pyarrow.compute import Expression
 
 log = logging.getLogger(__name__)
 
@@ -245,15 +246,18 @@ def partition_of(day: date) -> dict[str, str]:
     return {"year": str(day.year), "month": str(day.month), "day": str(day.day)}
 
 
+def on_day(day: date) -> Expression:
+    """The filter by which only a day's partition is read."""
+    import pyarrow.compute as pc
+
+    return (pc.field("year") == day.year) & (pc.field("month") == day.month) & (pc.field("day") == day.day)
+
+
 def window_rows(table: DeltaTable, window: Window) -> list[dict[str, Any]]:
     """A Delta table's rows of one day's window, without the partition columns."""
     import pyarrow.compute as pc
 
-    day = window.day
-    own = (
-        (pc.field("year") == day.year) & (pc.field("month") == day.month) & (pc.field("day") == day.day)
-        & (pc.field("window") == window.key)
-    )  # fmt: skip
+    own = on_day(window.day) & (pc.field("window") == window.key)
     return table.to_pyarrow_dataset().to_table(filter=own).drop_columns(["year", "month", "day"]).to_pylist()
 
 

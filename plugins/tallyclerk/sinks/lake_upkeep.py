@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from tallyclerk.exceptions import ConcurrentLoadError, ReconcileError, ServiceUnavailableError, SpecError
-from tallyclerk.sinks.lake_table import COMMIT_ATTEMPTS, PARTITION_COLUMNS, partition_of, receipts_of
+from tallyclerk.sinks.lake_table import COMMIT_ATTEMPTS, PARTITION_COLUMNS, on_day, partition_of, receipts_of
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -171,11 +171,9 @@ class LakeUpkeep:
 def _fingerprint(table: DeltaTable, day: date) -> tuple[int, int]:
     """Count and sum of the hashes of a day's rows, whatever their order and files."""
     import duckdb
-    import pyarrow.compute as pc
 
-    own = (pc.field("year") == day.year) & (pc.field("month") == day.month) & (pc.field("day") == day.day)
     with duckdb.connect(config={"memory_limit": "400MB"}) as connection:
-        connection.register("day_rows", table.to_pyarrow_dataset().scanner(filter=own).to_reader())
+        connection.register("day_rows", table.to_pyarrow_dataset().scanner(filter=on_day(day)).to_reader())
         row = connection.execute("SELECT count(*), coalesce(sum(hash(day_rows)::HUGEINT), 0) FROM day_rows").fetchone()
     return (0, 0) if row is None else (int(row[0]), int(row[1]))
 

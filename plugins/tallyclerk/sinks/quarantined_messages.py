@@ -10,7 +10,7 @@ from typing import Any
 
 from tallyclerk.core.topic_reading import TopicReading
 from tallyclerk.core.window import Window
-from tallyclerk.sinks.lake_table import receipts_of
+from tallyclerk.sinks.lake_table import on_day, receipts_of
 from tallyclerk.sinks.quarantine import finding_of
 from tallyclerk.sources.kafka_rejects import RAW_MARK
 
@@ -57,14 +57,11 @@ def messages_of_day(uri: str, window: Window) -> list[QuarantinedMessage]:
 
     :param uri: of the quarantine. What a topic's writer rejected stands there too, and is left out: it never was a message.
     """
-    import pyarrow.compute as pc
     from deltalake import DeltaTable
 
     if not DeltaTable.is_deltatable(uri):
         return []
-    day = window.day
-    own = (pc.field("year") == day.year) & (pc.field("month") == day.month) & (pc.field("day") == day.day)
-    rows = DeltaTable(uri).to_pyarrow_dataset().to_table(filter=own).to_pylist()
+    rows = DeltaTable(uri).to_pyarrow_dataset().to_table(filter=on_day(window.day)).to_pylist()
     rows = [row for row in rows if row["source"].startswith(SCHEME)]
     readings = {load.load_id: TopicReading.of(load.details) for load in receipts_of(uri)} if rows else {}
     return list(_messages(rows, readings))
