@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from tallyclerk.sinks.message_corrections import MessageCorrections, Replayed
     from tallyclerk.sinks.quarantined_messages import QuarantinedMessage
-    from tallyclerk.transfers.message_replay import CheckedReplay, MessageReplay
+    from tallyclerk.transfers.message_replay import MessageReplay
 
     Stated = list[tuple[QuarantinedMessage, str | None]]
     Known = Mapping[tuple[str, int, str], tuple[str | None, str]]
@@ -67,17 +67,11 @@ class ReplayMessagesOperator(ReplayOperator):
         table.record(window, given_up, by=by, note=note)
         sent: dict[str, str] = {}
         for replay in checked:
-            told = self._sent(replay)
+            told = list(replay.send())
             table.record(window, told, by=by, note=note)
             sent |= {each.message.name: each.sent_as for each in told}
         self.log.info("%d messages are in their topics again, %d are given up", len(sent), len(given_up))
         return {"sent": sent, "given_up": len(given_up)}
-
-    def _sent(self, replay: CheckedReplay) -> list[Replayed]:
-        told = list(replay.send())
-        for each in told:
-            self.log.info("%s is %s now", each.message.name, each.sent_as)
-        return told
 
     def _outcomes(self) -> MessageCorrections:
         from tallyclerk.sinks.message_corrections import MessageCorrections
