@@ -12,8 +12,7 @@ import pytest
 from stack import processes
 from stack.settings import ROOT, Settings
 from stack.shell import shell_environment
-from tests.integration.kafka.lake_case import connections
-from tests.integration.kafka.replay_case import DATE, ReplayCase, replay_case
+from tests.integration.kafka.replay_case import DATE, ReplayCase, ledger, replay_case
 from tests.running import RunTask
 from tests.system.reading_api import ReadingApi
 from tests.system.test_quarantine_replay import REPLAY
@@ -25,9 +24,7 @@ _COMMAND_LIMIT_SECONDS = 600
 
 @pytest.fixture
 def case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ReplayCase]:
-    for name, value in connections().items():
-        monkeypatch.setenv(name, value)
-    with replay_case(tmp_path) as made:
+    with replay_case(tmp_path, monkeypatch) as made:
         yield made
 
 
@@ -40,12 +37,6 @@ def quarantine(settings: Settings, *words: str) -> str:
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
     return done.stdout
-
-
-def ledger(receipt: dict) -> tuple[int, int, int]:
-    counts = receipt["ledger"]
-    assert counts["read"] == sum(counts[name] for name in ("written", "rejected", "filtered", "deduplicated"))
-    return counts["read"], counts["written"], counts["rejected"]
 
 
 def test_the_row_is_there_once_when_a_damaged_message_is_exported_mended_and_replayed_twice(

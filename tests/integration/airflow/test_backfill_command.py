@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
-from airflow.cli.cli_parser import get_parser
 
 from stack import processes
 from stack.airflow_api import AirflowApi
 from stack.settings import load_settings
+from tests.integration.airflow.conftest import Run
 
 pytestmark = pytest.mark.integration
 DAG = "retail_daily"
 RANGE = ("-s", "2025-02-01", "-e", "2025-02-03")
 """Days of the DAG's that nothing else here works on."""
-
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -27,18 +25,8 @@ def _dag_is_read() -> None:
 
 
 @pytest.fixture
-def backfill(capsys: pytest.CaptureFixture[str]) -> Run:
-    """The command by Airflow's own parser; exit code, output, complaints."""
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        args = get_parser().parse_args(["dags", "backfill", *arguments])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            args.func(args)
-        shown = capsys.readouterr()
-        return int(ended.value.code or 0), shown.out, shown.err
-
-    return call
+def backfill(airflow: Run) -> Run:
+    return partial(airflow, "dags", "backfill")
 
 
 def planned(shown: str) -> list[tuple[str, str]]:

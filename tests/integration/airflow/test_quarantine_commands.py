@@ -15,7 +15,6 @@ import pytest
 
 from tests.integration.airflow.conftest import Run
 from tests.integration.airflow.test_quarantine_replay import DAMAGED, DAY, NAME, Shop, shop
-from tests.integration.kafka.lake_case import connections
 from tests.integration.kafka.replay_case import DATE, ReplayCase, replay_case
 from tests.running import RunTask
 
@@ -94,9 +93,7 @@ def test_a_replay_is_refused_when_it_cannot_be_meant(shop: Shop, run: Run) -> No
 @pytest.fixture
 def stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_task: RunTask) -> Iterator[ReplayCase]:
     """A stream that was loaded once: one good message, then two without the id that they need."""
-    for name, value in connections().items():
-        monkeypatch.setenv(name, value)
-    with replay_case(tmp_path) as case:
+    with replay_case(tmp_path, monkeypatch) as case:
         good = {"id": 1, "amount": "1.00", "note": None, "happened_at": "2026-03-10T12:00:00Z"}
         case.send([json.dumps(each).encode() for each in (good, good | {"id": None}, good | {"id": "x"})], partition=1)
         case.load(run_task, value_format="json")

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import pytest
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import NewTopic
 from deltalake import DeltaTable
 
 from tallyclerk.operators.replay_messages import ReplayMessagesOperator
-from tests.integration.kafka.lake_case import DAY, LakeCase, bootstrap_servers, lake_root
+from tests.integration.kafka.lake_case import DAY, LakeCase, bootstrap_servers, connections, lake_root
 from tests.running import RunTask, TaskRun
 
 DATE = DAY.date().isoformat()
@@ -62,11 +63,20 @@ class ReplayCase(LakeCase):
         return found
 
 
+def ledger(receipt: dict[str, Any]) -> tuple[int, int, int]:
+    """Read, written and rejected, of a ledger that closes."""
+    counts = receipt["ledger"]
+    assert counts["read"] == sum(counts[name] for name in ("written", "rejected", "filtered", "deduplicated"))
+    return counts["read"], counts["written"], counts["rejected"]
+
+
 @contextmanager
-def replay_case(folder: Path) -> Iterator[ReplayCase]:
-    """Made, with a topic for its commits, and taken away again."""
+def replay_case(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ReplayCase]:
+    """Made, with its connections and a topic for its commits, and taken away again."""
     from hdfs_native import Client
 
+    for name, value in connections().items():
+        monkeypatch.setenv(name, value)
     case = ReplayCase(folder=str(folder), lake=f"/tmp/tests/message-replay/{uuid4().hex}")
     case.create()
     compacted = NewTopic(f"{case.name}.commits", 1, 1, config={"cleanup.policy": "compact"})

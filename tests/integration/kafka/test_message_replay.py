@@ -17,8 +17,8 @@ from tallyclerk.exceptions import ServiceUnavailableError, SpecError, SpecErrors
 from tallyclerk.sinks.message_corrections import MessageCorrections
 from tallyclerk.sinks.quarantined_messages import QuarantinedMessage, messages_of_day
 from tallyclerk.transfers.message_replay import MessageTexts
-from tests.integration.kafka.lake_case import DAY, connections, framed, lake_root, row
-from tests.integration.kafka.replay_case import DATE, ReplayCase, replay_case
+from tests.integration.kafka.lake_case import DAY, framed, lake_root, row
+from tests.integration.kafka.replay_case import DATE, ReplayCase, ledger, replay_case
 from tests.running import RunTask
 
 pytestmark = pytest.mark.integration
@@ -27,9 +27,7 @@ JSON = {"value_format": "json"}
 
 @pytest.fixture
 def case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ReplayCase]:
-    for name, value in connections().items():
-        monkeypatch.setenv(name, value)
-    with replay_case(tmp_path) as made:
+    with replay_case(tmp_path, monkeypatch) as made:
         yield made
 
 
@@ -39,12 +37,6 @@ def told(number: int, **values: Any) -> dict[str, Any]:
 
 def sent(*messages: dict[str, Any]) -> list[bytes]:
     return [json.dumps(message).encode() for message in messages]
-
-
-def ledger(receipt: dict[str, Any]) -> tuple[int, int, int]:
-    counts = receipt["ledger"]
-    assert counts["read"] == sum(counts[name] for name in ("written", "rejected", "filtered", "deduplicated"))
-    return counts["read"], counts["written"], counts["rejected"]
 
 
 def quarantined(case: ReplayCase) -> list[QuarantinedMessage]:
