@@ -114,7 +114,8 @@ BENCHES = {
         "Live sales to KPIs",
         "Each sale once, summed by customer and day, right to the cent. Flink's is the pipeline's own script on one slot, with its "
         "checkpoints and its state on disk or on the heap. `Spark/it` is how many times less CPU than Structured Streaming's "
-        "availableNow as it comes, with its state in memory, and `RocksDB/it` than with its state on disk; planning counted. The bare "
+        "availableNow with its state in memory, and `RocksDB/it` than with its state on disk, both with one partition of state a core; "
+        "planning counted. `as it comes` has Spark's 200 partitions. The bare "
         "consumer keeps nothing: when it dies, it begins again. At few rows a third of Flink's CPU is the compiler's. With the stack's "
         "heap of 512 MB the hashmap backend is left out above 500,000 rows: `TALLYCLERK_FLINK_HEAP=2g make up`.",
         share=2,

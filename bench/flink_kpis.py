@@ -6,7 +6,8 @@ One topic holds the shop's sales as the live extractor sends them, one of a hund
 customer and day; what it answers must be DuckDB's to the cent. Flink runs the pipeline's own script on one slot of the running
 cluster, read to the topic's present end: state on disk, a checkpoint every ten seconds, late sales to a topic of their own. Spark reads the
 topic with trigger availableNow, drops duplicates and sums into a topic, with its state and its checkpoint, on two cores: once with
-its default state, in memory, and once with RocksDB's. The bare consumer has a dict and a set; when it dies it begins again.
+its default state, in memory, once with RocksDB's, both in as many partitions as there are cores, and once as it comes, in 200. The
+bare consumer has a dict and a set; when it dies it begins again.
 
 Flink's CPU is that of the TaskManager while the job runs, less what it uses idle; ``with planning`` adds the JobManager's. Its events per
 second count from RUNNING to FINISHED. Spark's and the consumer's are of the whole process, which starts for nothing else.
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 ROCKSDB, HASHMAP = "Flink SQL, RocksDB", "Flink SQL, hashmap"
 SPARK = "Spark availableNow, dropDuplicates"
 SPARK_ROCKSDB = "Spark availableNow, RocksDB"
+SPARK_AS_IT_COMES = "Spark availableNow, as it comes"
 BARE = "bare Python consumer, dict and set"
 HASHMAP_ROWS_A_MIB = 1_000  # of the TaskManager's heap; with more, it is all collection
 _IDLE_SECONDS = 10
@@ -71,10 +73,13 @@ def _average(cents: int, count: int) -> str:
     return f"{rounded // 100}.{rounded % 100:02}"
 
 
-def run_spark(bootstrap: str, topic: str, kpi_topic: str, *, on_disk: bool = False) -> dict[str, Any]:
-    """One application. Two partitions of state, one a core: the default of 200 costs several times as much.
+def run_spark(
+    bootstrap: str, topic: str, kpi_topic: str, *, on_disk: bool = False, as_it_comes: bool = False
+) -> dict[str, Any]:
+    """One application. Two partitions of state, one a core.
 
     :param on_disk: state in RocksDB, of which a checkpoint keeps the changes, as Flink's does; else in memory, Spark's default.
+    :param as_it_comes: Spark's default number of partitions of state, 200.
     """
     script = (
         "import sys\n"
@@ -102,7 +107,7 @@ def run_spark(bootstrap: str, topic: str, kpi_topic: str, *, on_disk: bool = Fal
     settings = {
         **kafka_jars(),
         "spark.driver.memory": "2g",
-        "spark.sql.shuffle.partitions": "2",
+        **({} if as_it_comes else {"spark.sql.shuffle.partitions": "2"}),
         # a sum behind a deduplication without a watermark is right in update mode, though Spark will not say so
         "spark.sql.streaming.statefulOperator.checkCorrectness.enabled": "false",
     }
@@ -220,6 +225,7 @@ def run(settings: Settings, rows: int, *, only: tuple[str, ...] = ()) -> dict[st
         ROCKSDB,
         SPARK_ROCKSDB,
         SPARK,
+        SPARK_AS_IT_COMES,
         BARE,
         *([HASHMAP] if rows <= HASHMAP_ROWS_A_MIB * heap_mib(settings) else []),
     ]
@@ -234,13 +240,14 @@ def run(settings: Settings, rows: int, *, only: tuple[str, ...] = ()) -> dict[st
                 if way in backends:
                     cost = run_flink(settings, topic, targets, backend=backends[way])
                     answer = answer_in(bootstrap, targets[0])
-                elif way in (SPARK, SPARK_ROCKSDB):
+                elif way in (SPARK, SPARK_ROCKSDB, SPARK_AS_IT_COMES):
                     cost = measure(
                         "bench.flink_kpis:run_spark",
                         bootstrap=bootstrap,
                         topic=topic,
                         kpi_topic=targets[0],
                         on_disk=way == SPARK_ROCKSDB,
+                        as_it_comes=way == SPARK_AS_IT_COMES,
                     ).as_dict()
                     answer = answer_in(bootstrap, targets[0])
                 else:

@@ -14,7 +14,7 @@ from tallyclerk.core.window import Window
 from tallyclerk.hooks.lake import lake_root
 from tallyclerk.sinks.lake_table import on_day
 from tallyclerk.sinks.lake_zones import tables
-from tallyclerk.sinks.quarantined_messages import digest_of
+from tallyclerk.sinks.message_corrections import newest_outcomes
 
 Row = Mapping[str, Any]
 
@@ -61,18 +61,6 @@ def newest_revisions(
             row["record_number"],
         )) for row in rejects
     ]  # fmt: skip
-
-
-def newest_outcomes(rejects: Iterable[Row], corrections: Iterable[Row]) -> list[str | None]:
-    """For each rejected message what became of it; None while it is open.
-
-    :param corrections: as :class:`~tallyclerk.sinks.message_corrections.MessageCorrections` keeps them.
-    """
-    outcomes = {
-        (row["source"], row["record_number"], row["sha256"]): f"replayed as {row['sent_as']}" if row["sent_as"] else "given up"
-        for row in sorted(corrections, key=lambda row: row["revision"])
-    }  # fmt: skip
-    return [outcomes.get((row["source"], row["record_number"], digest_of(row["raw_text"]))) for row in rejects]
 
 
 def _decided(root: str, uri: str, condition: Any) -> list[dict[str, Any]]:

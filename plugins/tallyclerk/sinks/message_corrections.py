@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tallyclerk.core.window import Window
 from tallyclerk.sinks.corrections import DecisionTable, corrections_schema
-from tallyclerk.sinks.quarantined_messages import QuarantinedMessage
+from tallyclerk.sinks.quarantined_messages import QuarantinedMessage, digest_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -68,6 +68,18 @@ class MessageCorrections(DecisionTable):
 def record_of(message: QuarantinedMessage) -> tuple[str, int, str]:
     """By what a message is known again."""
     return message.source, message.offset, message.sha256
+
+
+def newest_outcomes(rejects: Iterable[Mapping[str, Any]], corrections: Iterable[Mapping[str, Any]]) -> list[str | None]:
+    """For each rejected message what became of it, for people; None while it is open.
+
+    :param rejects: rows of a quarantine. :param corrections: rows of these tables.
+    """
+    told = {
+        record: f"replayed as {sent_as}" if sent_as else "given up"
+        for record, (_, sent_as) in _newest(corrections).items()
+    }
+    return [told.get((row["source"], row["record_number"], digest_of(row["raw_text"]))) for row in rejects]
 
 
 def _newest(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, int, str], tuple[str | None, str]]:

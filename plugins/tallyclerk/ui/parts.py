@@ -17,6 +17,7 @@ from tallyclerk.ui import services
 from tallyclerk.ui.access import DATA, RECEIPTS, MayReplay, ReadableDags
 from tallyclerk.ui.charts import bar_chart
 from tallyclerk.ui.loads import HISTORY, newest_loads, recent_loads
+from tallyclerk.ui.mending import shown_records
 from tallyclerk.ui.rendering import render
 from tallyclerk.ui.streams import streams as newest_streams
 
@@ -51,16 +52,14 @@ def quarantine(request: Request) -> Response:
 
 @router.get("/quarantine/{name}", dependencies=DATA)
 def quarantined(request: Request, replay: MayReplay, name: str, window: str = "", reason: str = "") -> Response:
-    # streams have no windows to load again
-    asked = {
-        "name": name, "window": window, "reason": reason, "replay_dag": REPLAY_DAG,
-        "replay": replay and not name.endswith(".stream"),
-    }  # fmt: skip
-    return _shown(
-        request,
-        "part_quarantined.html",
-        lambda: {**asked, "found": quarantined_records.findings(name, window=window, reason=reason)},
-    )
+    def asked() -> dict[str, Any]:
+        found = quarantined_records.findings(name, window=window, reason=reason)
+        return {
+            "name": name, "window": window, "reason": reason, "found": found, "records": shown_records(name, found.rows),
+            "replay": replay, "replay_dag": REPLAY_DAG, "is_stream": name.endswith(".stream"),
+        }  # fmt: skip
+
+    return _shown(request, "part_quarantined.html", asked)
 
 
 @router.get("/kpis", dependencies=DATA)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tallyclerk.exceptions import ServiceUnavailableError
 from tallyclerk.hooks.lake import lake_root
 from tallyclerk.sinks.lake_log import LakeLog
+from tallyclerk.sinks.lake_table import PARTITION_COLUMNS
 from tallyclerk.sinks.lake_zones import tables
 from tallyclerk.ui.services import log_of
 
@@ -23,7 +24,7 @@ SHOWN = 50
 _FINDINGS_LOOKED_AT, _FILES_LOOKED_AT = 100_000, 64
 """Beyond the newest ones findings are counted, but not by their reasons: a person waits."""
 _DAYS_OFFERED = 60
-_COLUMNS = ("window", "source", "record_number", "column", "reason", "detail", "raw_text")
+_COLUMNS = ("window", "dataset", "source", "record_number", "column", "reason", "detail", "raw_text", "load_id")
 _counted: dict[str, tuple[tuple[int, int], Reasons | None]] = {}
 """By table: which version was counted, and what was found."""
 
@@ -47,7 +48,7 @@ class Reasons:
 class Findings:
     """Some of a table's findings.
 
-    :param rows: the newest that were asked for, at most :data:`SHOWN`.
+    :param rows: the newest that were asked for, at most :data:`SHOWN`; ``on`` is the day that they belong to.
     :param matching: how many were asked for, of the newest ``looked_at`` of ``total`` findings (of the day, where one was given).
     :param days, reasons: of which the table has any: the newest days, the most frequent reasons first.
     """
@@ -96,11 +97,12 @@ def findings(name: str, *, window: str = "", reason: str = "") -> Findings:
     condition = _condition({name: value for name, value in by_column.items() if value})
     try:
         data = _dataset(table, looked_at)
-        rows = data.head(SHOWN, columns=list(_COLUMNS), filter=condition).to_pylist()
+        rows = data.head(SHOWN, columns=[*_COLUMNS, *PARTITION_COLUMNS], filter=condition).to_pylist()
         count = sum(file.findings for file in looked_at)
         matching = count if condition is None else data.count_rows(filter=condition)
     except OSError as error:
         raise ServiceUnavailableError(service="the lake", address=log.uri, cause=error) from error
+    rows = [{**row, "on": date(*(row[name] for name in PARTITION_COLUMNS))} for row in rows]
     total = sum(file.findings for file in asked)
     offered = tuple(dict.fromkeys(reason for _, reason, _ in summary.counts))
     return Findings(rows, matching, count, total, days[:_DAYS_OFFERED], offered)
@@ -150,7 +152,7 @@ def _opened(uri: str) -> tuple[DeltaTable, list[_File]]:
     for action in pa.table(table.get_add_actions(flatten=False)).to_pylist():
         day = action["partition"]
         if action["num_records"]:
-            on = date(day["year"], day["month"], day["day"])
+            on = date(*(day[name] for name in PARTITION_COLUMNS))
             files.append(_File(action["path"], on, action["modification_time"], action["num_records"]))
     return table, sorted(files, key=lambda file: (file.day, file.written_at), reverse=True)
 

@@ -17,6 +17,8 @@ from tallyclerk.exceptions import ServiceUnavailableError, SpecError, SpecErrors
 from tallyclerk.sinks.message_corrections import MessageCorrections
 from tallyclerk.sinks.quarantined_messages import QuarantinedMessage, messages_of_day
 from tallyclerk.transfers.message_replay import MessageTexts
+from tallyclerk.ui.mending import ShownRecord, shown_records
+from tallyclerk.ui.quarantine import findings
 from tests.integration.kafka.lake_case import DAY, framed, lake_root, row
 from tests.integration.kafka.replay_case import DATE, ReplayCase, ledger, replay_case
 from tests.running import RunTask
@@ -84,6 +86,33 @@ def test_a_message_in_avro_is_shown_as_json_and_sent_in_avro_when_it_is_replayed
     assert ledger(case.load(run_task)) == (1, 1, 0)
     (found,) = case.rows()
     assert (found["id"], found["amount"], found["note"]) == (5, Decimal("-1000.00"), "note 5")
+
+
+def test_the_page_offers_what_can_be_sent_again_and_says_what_was(case: ReplayCase, run_task: RunTask) -> None:
+    schema = avro_schema(load_contract(case.contract))
+    bad = framed(case.register(schema), row(5, amount=Decimal("-1000.01"), event_day=DAY.date()), schema)
+    case.send([bad, b"\xff\xfe no message", bad], partition=2)
+    case.load(run_task)
+    name = f"{case.name}.stream"
+
+    def shown() -> dict[int, ShownRecord]:
+        return {each.finding["record_number"]: each for each in shown_records(name, findings(name).rows)}
+
+    before = shown()
+    assert [(each.source, each.day, each.decided, each.can_be_mended) for each in before.values()] == [
+        (f"{case.name}/2", DATE, "", True)
+    ] * 3
+    assert json.loads(before[0].draft)["amount"] == "-1000.01"
+    assert (before[1].text[:7], before[1].draft) == ("base64:", "")
+
+    sent_as = case.replay(
+        run_task, case.correction(0, before[0].draft.replace("-1000.01", "-1000.00"), partition=2)
+    ).value["sent"]
+    case.replay(run_task, case.correction(1, None, partition=2))
+    after = shown()
+    assert {offset: (each.decided, each.can_be_mended) for offset, each in after.items()} == {
+        0: (f"replayed as {sent_as[f'{case.name}/2:0']}", False), 1: ("given up", False), 2: ("", True),
+    }  # fmt: skip
 
 
 def test_a_change_event_is_sent_as_one_when_it_is_replayed(case: ReplayCase, run_task: RunTask) -> None:

@@ -1,11 +1,12 @@
-"""A rejected record, mended in the browser: the day is loaded again and its ledger closes."""
+"""What was rejected, mended in the browser: a file's day is loaded again and its ledger closes; a message is in its topic again."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import date
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
@@ -15,12 +16,13 @@ from stack import processes
 from stack.settings import LOOPBACK, ROOT, Settings
 from tallyclerk.core.ledger import Ledger
 from tallyclerk.transfers.csv_to_hdfs import CsvToHdfsOperator
+from tests.integration.kafka.replay_case import DATE, ReplayCase, ledger, replay_case
 from tests.running import RunTask
 from tests.system.conftest import DAG
 from tests.system.reading_api import ReadingApi
 from tests.system.retail import expected_ledger, raw_receipts
 from tests.system.test_quarantine_replay import REPLAY
-from tests.system.ui.conftest import opened
+from tests.system.ui.conftest import faults, opened
 
 pytestmark = [pytest.mark.system, pytest.mark.long]
 
@@ -85,3 +87,43 @@ def test_the_ledger_closes_when_a_record_is_mended_in_the_browser(
     assert shown[2] == "0"
     opened(page, path)
     expect(page.get_by_text("Nothing is in quarantine here")).to_be_visible()
+
+
+@pytest.fixture
+def stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ReplayCase]:
+    with replay_case(tmp_path, monkeypatch) as made:
+        yield made
+
+
+def test_a_message_is_in_its_topic_again_when_it_is_mended_in_the_browser(
+    page: Page, viewer: BrowserContext, api: ReadingApi, stream: ReplayCase, run_task: RunTask
+) -> None:
+    assert processes.wait_until(lambda: api.has_dag(REPLAY), 120), api.import_errors()
+    good = {"id": 1, "amount": "1.00", "note": "käse", "happened_at": "2026-03-10T12:00:00Z"}
+    stream.send([json.dumps(each).encode() for each in (good, {**good, "id": 2, "amount": "many"})], partition=0)
+    assert ledger(stream.load(run_task, value_format="json")) == (2, 1, 1)
+    path = f"/quarantine/{stream.name}.stream?window={DATE}"
+
+    reading = opened(viewer.new_page(), path)
+    expect(reading.get_by_role("heading", name=f"{stream.name}/0, offset 1")).to_be_visible()
+    assert reading.locator("form.replay").count() == 0
+    reading.close()
+
+    opened(page, path)
+    (record,) = page.locator(".records li").all()
+    expect(record).to_contain_text("many")
+    record.get_by_text("Mend and replay").click()
+    field = record.get_by_label("The message as it ought to have come")
+    field.fill(field.input_value().replace("many", "2.00"))
+    assert faults(page) == []
+    record.get_by_role("button", name="Send it again").click()
+    expect(record.get_by_role("status")).to_contain_text("Sent again as", timeout=_RUN_LIMIT_MILLISECONDS)
+
+    ((value, headers),) = stream.replays()
+    assert (json.loads(value)["amount"], headers) == ("2.00", {"tallyclerk.replay.of": f"{stream.name}/0:1".encode()})
+    (sent_as,) = (each["sent_as"] for each in stream.outcomes())
+    opened(page, path)
+    expect(page.locator(".records li")).to_contain_text(f"replayed as {sent_as}")
+    assert page.locator("form.replay").count() == 0
+    assert ledger(stream.load(run_task, value_format="json")) == (1, 1, 0)
+    assert stream.ids() == [1, 2]

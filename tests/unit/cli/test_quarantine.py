@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tallyclerk.cli.quarantine import newest_outcomes, newest_revisions
+from tallyclerk.cli.quarantine import newest_revisions
 from tallyclerk.cli.replay import read_corrections
 from tallyclerk.exceptions import SpecError
 
@@ -39,22 +38,6 @@ def test_the_newest_correction_of_this_very_file_counts_when_there_are_several()
 def test_a_correction_is_of_its_window_only() -> None:
     windows = {(DAY, SOURCE): "same", ("2026-03-02", SOURCE): "same"}
     assert newest_revisions([reject(2, window="2026-03-02")], [corrected(2, "same", 1)], windows) == [None]
-
-
-def test_a_messages_outcome_is_that_of_these_very_bytes() -> None:
-    source, raw = "kafka://127.0.0.1:9092/sales/0", "base64:e30="  # {}
-    sha256 = hashlib.sha256(b"{}").hexdigest()
-    rejects = [
-        {"source": source, "record_number": number, "raw_text": text}
-        for number, text in ((1, raw), (2, raw), (3, "base64:e3g="), (4, None))
-    ]
-    corrections = [
-        {"source": source, "record_number": 1, "sha256": sha256, "revision": 2, "sent_as": "sales/0:9"},
-        {"source": source, "record_number": 1, "sha256": sha256, "revision": 1, "sent_as": ""},
-        {"source": source, "record_number": 2, "sha256": sha256, "revision": 3, "sent_as": ""},
-        {"source": source, "record_number": 3, "sha256": sha256, "revision": 4, "sent_as": "sales/0:10"},
-    ]
-    assert newest_outcomes(rejects, corrections) == ["replayed as sales/0:9", "given up", None, None]
 
 
 REJECTED = {("a.csv", 2): "2,x", ("a.csv", 3): "3", ("sales/0", 0): "{}"}

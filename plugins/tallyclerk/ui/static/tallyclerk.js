@@ -41,16 +41,17 @@
         run = await call(`${runs}/${encodeURIComponent(id)}`, {});
       }
       form.dataset.state = run.state;
-      told.textContent = run.state === "success" ? await outcome(runs, id) : `Run ${id} failed: see the DAG ${form.dataset.dag}.`;
+      told.textContent = run.state === "success" ? await outcome(runs, id, form.dataset.task) : `Run ${id} failed: see the DAG ${form.dataset.dag}.`;
     } catch (error) {
       told.textContent = error.message;
     }
     button.disabled = false;
   }
 
-  async function outcome(runs, id) {
-    const entry = await call(`${runs}/${encodeURIComponent(id)}/taskInstances/ledger_closes/xcomEntries/return_value`, {});
-    const { before, after } = typeof entry.value === "string" ? JSON.parse(entry.value) : entry.value;
+  async function outcome(runs, id, task) {
+    const entry = await call(`${runs}/${encodeURIComponent(id)}/taskInstances/${task}/xcomEntries/return_value`, {});
+    const { before, after, sent } = typeof entry.value === "string" ? JSON.parse(entry.value) : entry.value;
+    if (sent) return `Sent again as ${Object.values(sent).join(", ")}. The topic's next load takes it.`;
     return `The ledger closes: ${after.read} read = ${after.written} written + ${after.rejected} rejected + ${after.filtered} filtered + ` +
       `${after.deduplicated} deduplicated. Before, ${before.rejected} were rejected.`;
   }
