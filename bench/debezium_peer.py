@@ -53,21 +53,25 @@ def run(setting: Setting, events: int, change: Callable[[], None], pid: int) -> 
 
 def _debezium_config(setting: Setting) -> dict[str, str]:
     """The pipeline's own connector, for this table, from the slot's position on."""
-    text = (ROOT / "include" / "connect" / "customers-debezium.json").read_text(encoding="utf-8")
+    from jinja2 import Environment, StrictUndefined
     from psycopg.conninfo import conninfo_to_dict
 
     from stack.settings import load_settings
 
     database = conninfo_to_dict(setting.uri)
     registry = setting.registry.removeprefix("http://").partition("/")[0].partition(":")
-    for name, value in {
-        "conn.shop_db.host": database["host"], "conn.shop_db.port": database["port"],
-        "conn.shop_db.schema": database["dbname"], "conn.shop_db.login": database["user"],
-        "conn.connect_default.extra_dejson.secrets_folder": load_settings().connect_secrets,
-        "conn.schema_registry_default.host": registry[0], "conn.schema_registry_default.port": registry[2],
-    }.items():  # fmt: skip
-        text = text.replace("{{ " + name + " }}", str(value))
-    config = json.loads(text)
+    # as Airflow gives its connections to a template
+    conn = {
+        "shop_db": {
+            "host": database["host"], "port": database["port"], "schema": database["dbname"], "login": database["user"],
+            "extra_dejson": {},
+        },
+        "connect_default": {"extra_dejson": {"secrets_folder": load_settings().connect_secrets}},
+        "schema_registry_default": {"host": registry[0], "port": registry[2]},
+    }  # fmt: skip
+    declared = (ROOT / "include" / "connect" / "customers-debezium.json").read_text(encoding="utf-8")
+    template = Environment(undefined=StrictUndefined, autoescape=False).from_string(declared)
+    config = json.loads(template.render(conn=conn))
     del config["heartbeat.interval.ms"], config["heartbeat.action.query"]
     return {
         **config,
