@@ -12,7 +12,7 @@ from tallyclerk.cli.lake import print_table, receipts
 from tallyclerk.cli.ledger import latest
 from tallyclerk.core.window import Window
 from tallyclerk.hooks.lake import lake_root
-from tallyclerk.sinks.lake_table import on_day
+from tallyclerk.sinks.lake_table import on_day, rows_of
 from tallyclerk.sinks.lake_zones import tables
 from tallyclerk.sinks.message_corrections import newest_outcomes
 
@@ -65,23 +65,15 @@ def newest_revisions(
 
 def _decided(root: str, uri: str, condition: Any) -> list[dict[str, Any]]:
     """A quarantine's rows, each with its ``correction``."""
-    rows = _rows(uri, condition)
+    rows = rows_of(uri, condition)
     decided: list[Any]
     if uri.endswith(".stream"):
-        corrections = _rows(f"{root}/data/corrections/{uri.rpartition('/')[2]}", condition) if rows else []
+        corrections = rows_of(f"{root}/data/corrections/{uri.rpartition('/')[2]}", condition) if rows else []
         decided = newest_outcomes(rows, corrections)
     else:
         datasets = sorted({row["dataset"] for row in rows})
-        corrections = [row for name in datasets for row in _rows(f"{root}/data/corrections/{name}", condition)]
+        corrections = [row for name in datasets for row in rows_of(f"{root}/data/corrections/{name}", condition)]
         loads = list(latest(receipts(uri))) if corrections else []
         digests = {(load.window, source["uri"]): source.get("sha256", "") for load in loads for source in load.sources}
         decided = newest_revisions(rows, corrections, digests)
     return [{**row, "correction": decision} for row, decision in zip(rows, decided, strict=True)]
-
-
-def _rows(uri: str, condition: Any) -> list[dict[str, Any]]:
-    from deltalake import DeltaTable
-
-    if not DeltaTable.is_deltatable(uri):
-        return []
-    return DeltaTable(uri).to_pyarrow_dataset().to_table(filter=condition).to_pylist()

@@ -253,6 +253,15 @@ def on_day(day: date) -> Expression:
     return (pc.field("year") == day.year) & (pc.field("month") == day.month) & (pc.field("day") == day.day)
 
 
+def rows_of(uri: str, condition: Expression | None = None) -> list[dict[str, Any]]:
+    """A Delta table's rows, with its partition columns; none where there is no table."""
+    from deltalake import DeltaTable
+
+    if not DeltaTable.is_deltatable(uri):
+        return []
+    return DeltaTable(uri).to_pyarrow_dataset().to_table(filter=condition).to_pylist()
+
+
 def window_rows(table: DeltaTable, window: Window) -> list[dict[str, Any]]:
     """A Delta table's rows of one day's window, without the partition columns."""
     import pyarrow.compute as pc

@@ -10,7 +10,7 @@ from typing import Any
 
 from tallyclerk.core.topic_reading import TopicReading
 from tallyclerk.core.window import Window
-from tallyclerk.sinks.lake_table import on_day, receipts_of
+from tallyclerk.sinks.lake_table import on_day, receipts_of, rows_of
 from tallyclerk.sinks.quarantine import finding_of
 from tallyclerk.sources.kafka_rejects import RAW_MARK
 
@@ -39,9 +39,14 @@ class QuarantinedMessage:
         return self.source.split("/")[-2]
 
     @property
+    def partition(self) -> str:
+        """``topic/partition``."""
+        return "/".join(self.source.split("/")[-2:])
+
+    @property
     def name(self) -> str:
         """``topic/partition:offset``."""
-        return f"{'/'.join(self.source.split('/')[-2:])}:{self.offset}"
+        return f"{self.partition}:{self.offset}"
 
     @property
     def value(self) -> bytes | None:
@@ -57,14 +62,13 @@ def messages_of_day(uri: str, window: Window) -> list[QuarantinedMessage]:
 
     :param uri: of the quarantine. What a topic's writer rejected stands there too, and is left out: it never was a message.
     """
-    from deltalake import DeltaTable
+    rows = [row for row in rows_of(uri, on_day(window.day)) if row["source"].startswith(SCHEME)]
+    return list(_messages(rows, readings_of(uri) if rows else {}))
 
-    if not DeltaTable.is_deltatable(uri):
-        return []
-    rows = DeltaTable(uri).to_pyarrow_dataset().to_table(filter=on_day(window.day)).to_pylist()
-    rows = [row for row in rows if row["source"].startswith(SCHEME)]
-    readings = {load.load_id: TopicReading.of(load.details) for load in receipts_of(uri)} if rows else {}
-    return list(_messages(rows, readings))
+
+def readings_of(uri: str) -> dict[str, TopicReading | None]:
+    """How each load of a stream's quarantine read its topic, by ``load_id``."""
+    return {load.load_id: TopicReading.of(load.details) for load in receipts_of(uri)}
 
 
 def value_of(raw_text: str | None) -> bytes | None:

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
 from functools import reduce
 from operator import or_
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tallyclerk.core.topic_reading import TopicReading
 from tallyclerk.exceptions import ServiceUnavailableError, SpecError
 from tallyclerk.hooks.connections import connections
 from tallyclerk.hooks.lake import lake_root
-from tallyclerk.sinks.lake_table import on_day, receipts_of
+from tallyclerk.sinks.lake_table import on_day, rows_of
 from tallyclerk.sinks.message_corrections import newest_outcomes
-from tallyclerk.sinks.quarantined_messages import SCHEME, QuarantinedMessage
+from tallyclerk.sinks.quarantined_messages import SCHEME, QuarantinedMessage, readings_of
 from tallyclerk.sources.kafka_rejects import RAW_MARK
 from tallyclerk.transfers.message_replay import MessageTexts
-
-if TYPE_CHECKING:
-    from pyarrow.dataset import Expression
 
 Row = dict[str, Any]
 _FILES = "file://"
@@ -85,7 +81,7 @@ def _of_stream(name: str, rows: Sequence[Row]) -> list[ShownRecord]:
             ShownRecord(
                 row,
                 _text(message, texts) if is_message else message.raw_text or "",
-                "/".join(message.source.split("/")[-2:]),
+                message.partition,
                 row["on"].isoformat(),
                 decided=decision or "",
                 can_be_mended=is_message and reading is not None and decision is None,
@@ -103,20 +99,13 @@ def _text(message: QuarantinedMessage, texts: MessageTexts) -> str:
 
 
 def _readings_of(name: str, rows: Sequence[Row]) -> dict[str, TopicReading | None]:
-    if {row["load_id"] for row in rows} - _readings.keys():
-        for load in receipts_of(f"{lake_root()}/data/quarantine/{name}"):
-            _readings[load.load_id] = TopicReading.of(load.details)
+    """Of the messages' loads. A row is seen after its commit: a load that the log does not know now it never will."""
+    loads = {row["load_id"] for row in rows if row["source"].startswith(SCHEME)}
+    if unknown := loads - _readings.keys():
+        _readings.update({**dict.fromkeys(unknown), **readings_of(f"{lake_root()}/data/quarantine/{name}")})
     return _readings
 
 
 def _corrections(name: str, rows: Sequence[Row]) -> list[Row]:
-    from deltalake import DeltaTable
-
-    uri, days = f"{lake_root()}/data/corrections/{name}", {row["on"] for row in rows}
-    if not days or not DeltaTable.is_deltatable(uri):
-        return []
-    return DeltaTable(uri).to_pyarrow_dataset().to_table(filter=_on(days)).to_pylist()
-
-
-def _on(days: set[date]) -> Expression:
-    return reduce(or_, map(on_day, days))
+    days = {row["on"] for row in rows}
+    return rows_of(f"{lake_root()}/data/corrections/{name}", reduce(or_, map(on_day, days))) if days else []
