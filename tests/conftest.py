@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -20,17 +20,24 @@ _LONGEST_FIRST = ("tests/system", "tests/integration/spark", "tests/faults", "te
 """So that no process has minutes to go when the other has nothing left."""
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: _place(item.path.relative_to(config.rootpath)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
     """Where `-n` runs two processes, one of them has all tests of a file, or of a folder that shares something.
 
-    Before xdist's own hook, which reads the mark.
+    Not by xdist's own groups: with pytest 9.2 these are ignored, and nothing says so.
     """
-    for item in items:
-        path = item.path.relative_to(config.rootpath)
-        folder = next((folder for folder in _IN_ONE_PROCESS if path.is_relative_to(folder)), None)
-        item.add_marker(pytest.mark.xdist_group(folder or str(path)))
-    items.sort(key=lambda item: _place(item.path.relative_to(config.rootpath)))
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByPlace(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return next((folder for folder in _IN_ONE_PROCESS if file.startswith(f"{folder}/")), file)
+
+    return ByPlace(config, log)
 
 
 def _place(path: Path) -> int:
