@@ -179,11 +179,21 @@ class LakeTable:
                 ),
             )
         except CommitFailedError as conflict:
+            # A commit whose answer was lost is tried again below us, and meets itself. Its files must not go.
+            if self._stands(app, receipt):
+                return None
             log.info("%s: another commit was faster: %s", receipt.load, conflict)
             return conflict
         except OSError as error:
             raise ServiceUnavailableError(service="the lake", address=self.uri, cause=error) from error
         return None
+
+    def _stands(self, app: str, receipt: Receipt) -> bool:
+        """Whether the receipt's commit is the newest with this app transaction."""
+        table = self.open()
+        return (
+            table is not None and self._newest(table, app, lambda found: found.load_id == receipt.load_id) is not None
+        )
 
     def _committed(self, table: DeltaTable, window: Window) -> Receipt | None:
         return self._newest(table, load_name(self.dataset, window), lambda receipt: receipt.window == window.key)

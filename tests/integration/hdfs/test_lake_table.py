@@ -16,6 +16,7 @@ import hdfs_native
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
+from deltalake.exceptions import CommitFailedError
 
 from tallyclerk.core.ledger import Ledger
 from tallyclerk.core.window import Window
@@ -70,6 +71,24 @@ def test_rows_and_receipt_are_the_same_when_a_window_is_replaced_twice(lake: str
     assert table.receipt(Window.of_day(DAY)) == second
     assert len(second.paths) == 1
     assert second.paths[0].startswith(f"{lake}/rows/year=2026/month=03/day=01/")
+
+
+@pytest.mark.parametrize("fingerprint", ["f", ""])
+def test_rows_stay_when_their_commit_stands_and_is_told_to_have_failed(
+    lake: str, monkeypatch: pytest.MonkeyPatch, fingerprint: str
+):
+    load(lake, FORMER)
+    commit = DeltaTable.create_write_transaction
+
+    def with_a_lost_answer(*arguments: object, **options: object) -> None:
+        commit(*arguments, **options)
+        raise CommitFailedError("there is such a version already")
+
+    monkeypatch.setattr(DeltaTable, "create_write_transaction", with_a_lost_answer)
+    receipt = load(lake, NEW, fingerprint=fingerprint)
+    assert rows_of(lake) == exact(NEW)
+    assert receipts_of(f"{lake}/rows", limit=1) == [receipt]
+    assert not receipt.repeated
 
 
 def test_only_the_windows_rows_change_when_another_day_is_there(lake: str):
