@@ -16,15 +16,11 @@ _CELL_WIDTH = 100
 
 
 def receipts(uri: str, *, limit: int | None = None) -> list[Receipt]:
-    """A table's receipts, newest first, of its last ``limit`` commits; none where the folder is no table yet."""
-    from deltalake.exceptions import TableNotFoundError
-
+    """A table's receipts, newest first, of its last ``limit`` commits; none where the folder is no table."""
+    from tallyclerk.sinks.lake_log import LakeLog
     from tallyclerk.sinks.lake_table import receipts_of
 
-    try:
-        return receipts_of(uri, limit=limit)
-    except TableNotFoundError:
-        return []
+    return LakeLog(uri).look(lambda: receipts_of(uri, limit=limit)) or []
 
 
 def print_table(heads: list[str], rows: Iterator[list[Any]]) -> None:

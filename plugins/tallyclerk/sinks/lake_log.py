@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from tallyclerk.exceptions import ServiceUnavailableError
 from tallyclerk.sinks.lake_files import LakeFiles
@@ -13,6 +14,7 @@ from tallyclerk.sinks.lake_table import receipts_of
 if TYPE_CHECKING:
     from tallyclerk.core.receipt import Receipt
 
+_Found = TypeVar("_Found")
 _LOOKED_AT = 10
 """Commits among which a receipt is looked for: maintenance signs none."""
 
@@ -56,21 +58,33 @@ class LakeLog:
                 or self._written_at(held.version) != held.written_at
                 or self._written_at(held.version + 1) is not None
             ):
-                self._end = self._read()
+                self._end = self.look(self._read)
             return self._end
+
+    def look(self, read: Callable[[], _Found]) -> _Found | None:
+        """What ``read`` finds in the table; None where there is no table, or it is deleted while it is read.
+
+        :raises ServiceUnavailableError: the lake is away, or has lost a file.
+        """
+        from deltalake.exceptions import DeltaError, TableNotFoundError
+
+        try:
+            return read()
+        except TableNotFoundError:
+            return None
+        except (OSError, DeltaError) as error:  # a file that is not there is either, by how it was to be read
+            if self._files.written_at("_delta_log") is None:
+                return None
+            if isinstance(error, OSError):
+                raise ServiceUnavailableError(service="the lake", address=self.uri, cause=error) from error
+            raise
 
     def _read(self) -> LogEnd | None:
         from deltalake import DeltaTable
-        from deltalake.exceptions import TableNotFoundError
 
-        try:
-            version = DeltaTable(self.uri).version()
-            # a commit that comes in between is told next time
-            receipts = [each for each in receipts_of(self.uri, limit=_LOOKED_AT) if each.version <= version]
-        except TableNotFoundError:
-            return None
-        except OSError as error:
-            raise ServiceUnavailableError(service="the lake", address=self.uri, cause=error) from error
+        version = DeltaTable(self.uri).version()
+        # a commit that comes in between is told next time
+        receipts = [each for each in receipts_of(self.uri, limit=_LOOKED_AT) if each.version <= version]
         written_at = self._written_at(version)
         return None if written_at is None else LogEnd(version, written_at, receipts[0] if receipts else None)
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
-from tallyclerk.exceptions import ServiceUnavailableError
 from tallyclerk.hooks.lake import lake_root
 from tallyclerk.sinks.lake_log import LakeLog
 from tallyclerk.sinks.lake_table import PARTITION_COLUMNS
@@ -61,6 +60,9 @@ class Findings:
     reasons: Sequence[str]
 
 
+_NOTHING = Findings((), 0, 0, 0, (), ())
+
+
 @dataclass(frozen=True, slots=True)
 class _File:
     """A data file of a table, as its log has it."""
@@ -86,22 +88,22 @@ def findings(name: str, *, window: str = "", reason: str = "") -> Findings:
     :raises ServiceUnavailableError: the lake is away.
     """
     log = next((log for log in _logs() if log.uri.rpartition("/")[2] == name), None)
-    summary = _reasons_of(log) if log else None
-    if log is None or summary is None:
-        return Findings((), 0, 0, 0, (), ())
-    table, files = _opened(log.uri)
+    if log is None or (summary := _reasons_of(log)) is None:
+        return _NOTHING
+    return log.look(lambda: _found(log.uri, summary, window, reason)) or _NOTHING
+
+
+def _found(uri: str, summary: Reasons, window: str, reason: str) -> Findings:
+    table, files = _opened(uri)
     days = list(dict.fromkeys(file.day.isoformat() for file in files))
     asked = [file for file in files if file.day.isoformat() == window] if window in days else files
     looked_at = _newest(asked)
     by_column = {"reason": reason, "window": window if window not in days else ""}
     condition = _condition({name: value for name, value in by_column.items() if value})
-    try:
-        data = _dataset(table, looked_at)
-        rows = data.head(SHOWN, columns=[*_COLUMNS, *PARTITION_COLUMNS], filter=condition).to_pylist()
-        count = sum(file.findings for file in looked_at)
-        matching = count if condition is None else data.count_rows(filter=condition)
-    except OSError as error:
-        raise ServiceUnavailableError(service="the lake", address=log.uri, cause=error) from error
+    data = _dataset(table, looked_at)
+    rows = data.head(SHOWN, columns=[*_COLUMNS, *PARTITION_COLUMNS], filter=condition).to_pylist()
+    count = sum(file.findings for file in looked_at)
+    matching = count if condition is None else data.count_rows(filter=condition)
     rows = [{**row, "on": date(*(row[name] for name in PARTITION_COLUMNS))} for row in rows]
     total = sum(file.findings for file in asked)
     offered = tuple(dict.fromkeys(reason for _, reason, _ in summary.counts))
@@ -119,7 +121,7 @@ def _reasons_of(log: LakeLog) -> Reasons | None:
     version = (end.version, end.written_at)
     held = _counted.get(log.uri)
     if held is None or held[0] != version:
-        held = _counted[log.uri] = (version, _count(log.uri))
+        held = _counted[log.uri] = (version, log.look(lambda: _count(log.uri)))
     return held[1]
 
 
@@ -127,10 +129,7 @@ def _count(uri: str) -> Reasons | None:
     table, files = _opened(uri)
     if not (looked_at := _newest(files)):
         return None
-    try:
-        read = _dataset(table, looked_at).to_table(columns=["column", "reason"])
-    except OSError as error:
-        raise ServiceUnavailableError(service="the lake", address=uri, cause=error) from error
+    read = _dataset(table, looked_at).to_table(columns=["column", "reason"])
     counts: Counter[tuple[str, str]] = Counter()
     for row in read.group_by(["column", "reason"]).aggregate([([], "count_all")]).to_pylist():
         counts[row["column"] or "", row["reason"]] += row["count_all"]
@@ -144,10 +143,7 @@ def _opened(uri: str) -> tuple[DeltaTable, list[_File]]:
     import pyarrow as pa
     from deltalake import DeltaTable
 
-    try:
-        table = DeltaTable(uri)
-    except OSError as error:
-        raise ServiceUnavailableError(service="the lake", address=uri, cause=error) from error
+    table = DeltaTable(uri)
     files = []
     for action in pa.table(table.get_add_actions(flatten=False)).to_pylist():
         day = action["partition"]

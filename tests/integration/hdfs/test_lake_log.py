@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from deltalake import DeltaTable
 from hdfs_native import Client
 
+from tallyclerk.exceptions import ServiceUnavailableError
 from tallyclerk.sinks import lake_log
 from tallyclerk.sinks.lake_log import LakeLog
 from tests.integration.hdfs.lake_load import load
@@ -40,14 +43,36 @@ def test_the_new_tables_commit_is_told_when_a_table_was_made_anew(lake: str) -> 
     log = LakeLog(f"{lake}/rows")
     load(lake, ROWS)
     first = log.end()
-    root, _, path = lake.rpartition("/tmp/")
-    Client(root).delete(f"/tmp/{path}/rows", recursive=True)
+    delete(f"{lake}/rows")
     loaded = load(lake, ROWS[:1])
     end = log.end()
     assert first is not None
     assert end is not None
     assert end.version == first.version
     assert end.receipt == loaded
+
+
+def delete(uri: str) -> None:
+    root, path = uri.split("/tmp/")
+    Client(root).delete(f"/tmp/{path}", recursive=True)
+
+
+@pytest.mark.parametrize(
+    "read", [DeltaTable.to_pyarrow_table, lambda opened: DeltaTable(opened.table_uri)], ids=["rows", "anew"]
+)
+def test_there_is_no_table_when_it_goes_while_it_is_read(lake: str, read: Callable[[DeltaTable], object]) -> None:
+    paths = load(lake, ROWS).paths
+    log, opened = LakeLog(f"{lake}/rows"), DeltaTable(f"{lake}/rows")
+    assert log.look(opened.file_uris) == [*paths]
+    delete(f"{lake}/rows")
+    assert log.look(lambda: read(opened)) is None
+
+
+def test_a_lost_file_is_an_error_when_its_table_is_there(lake: str) -> None:
+    (lost,) = load(lake, ROWS).paths
+    delete(lost)
+    with pytest.raises(ServiceUnavailableError, match=lost.rpartition("/")[2]):
+        LakeLog(f"{lake}/rows").look(lambda: DeltaTable(f"{lake}/rows").to_pyarrow_table())
 
 
 def test_the_log_is_not_read_again_when_nothing_was_committed(lake: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pyarrow as pa
@@ -131,3 +132,19 @@ def test_older_files_are_counted_and_not_read_when_there_are_too_many(
 def test_nothing_is_told_of_a_table_that_is_not_there(root: str, name: str) -> None:
     assert own(name) is None
     assert (findings(name).rows, findings(name).total) == ((), 0)
+
+
+@pytest.mark.parametrize("look", [own, lambda name: findings(name).rows or None], ids=["reasons", "findings"])
+def test_nothing_is_told_when_the_table_goes_while_it_is_read(
+    root: str, filled: str, monkeypatch: pytest.MonkeyPatch, look: Callable[[str], object]
+) -> None:
+    assert look(filled) is not None
+    really = quarantine._dataset
+
+    def in_the_last_moment(*arguments: Any) -> Any:
+        Client(root).delete(f"/data/quarantine/{filled}", recursive=True)
+        return really(*arguments)
+
+    monkeypatch.setattr(quarantine, "_dataset", in_the_last_moment)
+    quarantine._counted.clear()
+    assert look(filled) is None
