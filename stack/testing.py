@@ -19,7 +19,7 @@ from stack.supervisor import Supervisor
 
 _SPARK_TESTS = "tests/spark_jobs"
 _NO_TESTS = 5  # pytest's exit code
-_AT_ONCE = ("-n", "2", "--no-loadscope-reorder")
+_AT_ONCE = ("-n", "2", "--no-loadscope-reorder", "--durations", "30")
 """Two at once: most tests wait for a service. tests/conftest.py says what stays together, and what comes first."""
 
 

@@ -18,6 +18,8 @@ from tests.integration.spark.small_lake import SmallLake
 
 ROOT = Path(__file__).resolve().parents[3]
 LOCAL = "local[2]"  # a standalone executor is a second JVM
+# code that is compiled for a few rows costs a quarter of the session's time; spark-submit's applications keep it
+_FOR_FEW_ROWS = "--conf spark.sql.codegen.wholeStage=false --conf spark.sql.codegen.factoryMode=NO_CODEGEN"
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +49,11 @@ class BatchSession:
             stdout=subprocess.PIPE,
             stderr=self._log,
             text=True,
-            env={**environment, "PYSPARK_SUBMIT_ARGS": f"--master {LOCAL} pyspark-shell", "PYTHONPATH": str(ROOT)},
+            env={
+                **environment,
+                "PYSPARK_SUBMIT_ARGS": f"--master {LOCAL} {_FOR_FEW_ROWS} pyspark-shell",
+                "PYTHONPATH": str(ROOT),
+            },
         )
 
     def run(self, lake: SmallLake, first: str, last: str | None = None, *, only: str = "") -> dict[str, Any]:
