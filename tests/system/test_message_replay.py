@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 from stack import processes
 from stack.settings import ROOT, Settings
 from stack.shell import shell_environment
-from tests.integration.kafka.replay_case import DATE, ReplayCase, ledger, replay_case
+from tests.integration.kafka.replay_case import DATE, ReplayCase, replay_case
 from tests.running import RunTask
 from tests.system.reading_api import ReadingApi
 from tests.system.test_quarantine_replay import REPLAY
@@ -43,9 +42,7 @@ def test_the_row_is_there_once_when_a_damaged_message_is_exported_mended_and_rep
     case: ReplayCase, api: ReadingApi, settings: Settings, run_task: RunTask, tmp_path: Path
 ) -> None:
     assert processes.wait_until(lambda: api.has_dag(REPLAY), 120), api.import_errors()
-    good = {"id": 1, "amount": "1.00", "note": "käse", "happened_at": "2026-03-10T12:00:00Z"}
-    case.send([json.dumps(each).encode() for each in (good, {**good, "id": 2, "amount": "many"})], partition=0)
-    assert ledger(case.load(run_task, value_format="json")) == (2, 1, 1)
+    case.load_with_a_damaged_message(run_task)
 
     edited = tmp_path / "rejects.jsonl"
     quarantine(settings, "export", case.name, "--date", DATE, str(edited))
@@ -66,6 +63,4 @@ def test_the_row_is_there_once_when_a_damaged_message_is_exported_mended_and_rep
     assert api.xcom(REPLAY, again["dag_run_id"], "send_messages") == told
     assert f"replayed as {told['sent'][f'{case.name}/0:1']}" in quarantine(settings, "list", "--dataset", case.name)
 
-    assert ledger(case.load(run_task, value_format="json")) == (1, 1, 0)
-    assert case.load(run_task, value_format="json")["repeated"]
-    assert case.ids() == [1, 2]
+    case.assert_mended(run_task)

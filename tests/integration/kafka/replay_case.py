@@ -28,6 +28,18 @@ class ReplayCase(LakeCase):
         task = self.task(quarantine=f"/data/quarantine/{self.name}", max_rejected_ratio=1.0, **options)
         return run_task(task).value
 
+    def load_with_a_damaged_message(self, run_task: RunTask) -> None:
+        """A row, and behind it a message whose amount is `many`: rejected, at offset 1 of partition 0."""
+        good = {"id": 1, "amount": "1.00", "note": "käse", "happened_at": "2026-03-10T12:00:00Z"}
+        self.send([json.dumps(each).encode() for each in (good, {**good, "id": 2, "amount": "many"})], partition=0)
+        assert ledger(self.load(run_task, value_format="json")) == (2, 1, 1)
+
+    def assert_mended(self, run_task: RunTask) -> None:
+        """The replay of that message, and nothing else, is a row at the next load."""
+        assert ledger(self.load(run_task, value_format="json")) == (1, 1, 0)
+        assert self.load(run_task, value_format="json")["repeated"]
+        assert self.ids() == [1, 2]
+
     def replay(self, run_task: RunTask, *corrections: dict[str, Any], **options: Any) -> TaskRun:
         """As the DAG's task does."""
         operator = ReplayMessagesOperator(
