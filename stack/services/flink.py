@@ -14,7 +14,7 @@ from stack.settings import Settings
 
 _JOBMANAGER, _TASKMANAGER = "flink-jobmanager", "flink-taskmanager"
 _MAIN = "org.apache.flink.runtime"
-_JVM = ("-XX:+UseG1GC", "-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true")
+_JVM = ("-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true")
 # what Flink's serializers and Kerberos modules look into
 _OPEN = (
     "lang",
@@ -111,16 +111,24 @@ def _command(settings: Settings, name: str, main: str, *options: str) -> list[st
 
 
 def _jobmanager_command(settings: Settings) -> list[str]:
-    # SQL is planned here: classes of each submission are unloaded only by a full collection
+    # SQL is planned here, now and then: nothing runs often enough for the optimizing compiler to pay (docs/adr/0007), and
+    # without it there would be 48 MB for code. Classes of each submission are unloaded only by a full collection.
+    jvm = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:ReservedCodeCacheSize=128m")
     sizes = ("-Xms128m", "-Xmx448m", f"-XX:MaxMetaspaceSize={_METASPACE}")
-    options = (*sizes, exporter.java_agent(settings, "FLINK"))
+    options = (*jvm, *sizes, exporter.java_agent(settings, "FLINK"))
     return _command(settings, _JOBMANAGER, "entrypoint.StandaloneSessionClusterEntrypoint", *options)
 
 
 def taskmanager_command(settings: Settings, name: str = _TASKMANAGER) -> list[str]:
     """:param name: of the folder for its temporary files, for one more beside the stack's; that one has no port for its metrics."""
     agent = (exporter.java_agent(settings, "FLINK_TASKMANAGER"),) if name == _TASKMANAGER else ()
-    sizes = ("-Xms128m", f"-Xmx{settings.option('FLINK_HEAP')}", f"-XX:MaxDirectMemorySize={_DIRECT_MEMORY}")
+    # a small heap on few cores: throughput is worth more than short pauses, which the heartbeat's time-out forgives
+    sizes = (
+        "-XX:+UseParallelGC",
+        "-Xms128m",
+        f"-Xmx{settings.option('FLINK_HEAP')}",
+        f"-XX:MaxDirectMemorySize={_DIRECT_MEMORY}",
+    )
     options = (*sizes, f"-XX:MaxMetaspaceSize={_METASPACE}", *agent)
     return _command(settings, name, "taskexecutor.TaskManagerRunner", *options)
 
