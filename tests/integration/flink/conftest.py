@@ -36,6 +36,7 @@ def slots() -> Iterator[None]:
         process = subprocess.Popen(
             flink.taskmanager_command(settings, _NAME),
             env={**os.environ},
+            cwd=folder,  # Flink takes `plugins` where it stands for its own
             stdout=log,
             stderr=log,
             start_new_session=True,
