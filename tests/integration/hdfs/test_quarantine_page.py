@@ -118,15 +118,21 @@ def test_only_what_is_asked_for_is_counted(filled: str, asked: dict[str, str], m
 
 
 def test_older_files_are_counted_and_not_read_when_there_are_too_many(
-    root: str, filled: str, monkeypatch: pytest.MonkeyPatch
+    filled: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    really, read = quarantine._dataset, []
+
+    def noted(table: DeltaTable, files: Sequence[Any]) -> Any:
+        read.extend(file.path for file in files if filled in table.table_uri)
+        return really(table, files)
+
     monkeypatch.setattr(quarantine, "_FINDINGS_LOOKED_AT", 71)
-    gone = next(uri for uri in DeltaTable(f"{root}/data/quarantine/{filled}").file_uris() if "day=01" in uri)
-    Client(root).delete(gone.removeprefix(root))
+    monkeypatch.setattr(quarantine, "_dataset", noted)
     told, found = own(filled), findings(filled, reason="type")
     assert told is not None
     assert (told.looked_at, told.total) == (found.looked_at, found.total) == (71, 73)
     assert ({reason: count for _, reason, count in told.counts}["type"], found.matching) == (61, 61)
+    assert {path.split("/")[2] for path in read} == {"day=02", "day=03"}
 
 
 def test_nothing_is_told_of_a_table_that_is_not_there(root: str, name: str) -> None:
