@@ -140,7 +140,7 @@ class LakeStream(LakeTable):
         table = self.open()
         assert table is not None
         version = table.version()
-        committed = self._newest(table, self._app, lambda found: found.load_id == receipt.load_id)
+        committed = self._own(table, self._app, receipt)
         return committed or replace(signed, version=version)
 
     def remove_actions(self, head: StreamHead, relative: Sequence[str]) -> list[RemoveAction]:

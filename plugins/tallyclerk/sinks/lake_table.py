@@ -180,7 +180,7 @@ class LakeTable:
             )
         except CommitFailedError as conflict:
             # A commit whose answer was lost is tried again below us, and meets itself. Its files must not go.
-            if self._stands(app, receipt):
+            if (now := self.open()) is not None and self._own(now, app, receipt) is not None:
                 return None
             log.info("%s: another commit was faster: %s", receipt.load, conflict)
             return conflict
@@ -188,12 +188,9 @@ class LakeTable:
             raise ServiceUnavailableError(service="the lake", address=self.uri, cause=error) from error
         return None
 
-    def _stands(self, app: str, receipt: Receipt) -> bool:
-        """Whether the receipt's commit is the newest with this app transaction."""
-        table = self.open()
-        return (
-            table is not None and self._newest(table, app, lambda found: found.load_id == receipt.load_id) is not None
-        )
+    def _own(self, table: DeltaTable, app: str, receipt: Receipt) -> Receipt | None:
+        """The receipt as its commit has it, where that is the newest with this app transaction."""
+        return self._newest(table, app, lambda found: found.load_id == receipt.load_id)
 
     def _committed(self, table: DeltaTable, window: Window) -> Receipt | None:
         return self._newest(table, load_name(self.dataset, window), lambda receipt: receipt.window == window.key)
