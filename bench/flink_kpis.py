@@ -5,7 +5,7 @@
 One topic holds the shop's sales as the live extractor sends them, one of a hundred twice. Each way keeps each sale once and sums it by
 customer and day; what it answers must be DuckDB's to the cent. Flink runs the pipeline's own script on one slot of the running
 cluster, read to the topic's present end: state on disk, a checkpoint every ten seconds, late sales to a topic of their own. Spark reads the
-topic with trigger availableNow, drops duplicates and sums into a topic, with its state and its checkpoint, on two cores: once with
+topic with trigger availableNow, drops duplicates and sums into a topic, on two cores, its checkpoint on the local disk as Flink's: once with
 its default state, in memory, once with RocksDB's, both in as many partitions as there are cores, and once as it comes, in 200. The
 bare consumer has a dict and a set; when it dies it begins again.
 
@@ -116,7 +116,7 @@ def run_spark(
         settings[f"{store}.providerClass"] = "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider"
         settings[f"{store}.rocksdb.changelogCheckpointing.enabled"] = "true"
     with tempfile.TemporaryDirectory() as folder:
-        submit(folder, script, bootstrap, topic, kpi_topic, f"{folder}/checkpoint", settings=settings)
+        submit(folder, script, bootstrap, topic, kpi_topic, f"file://{folder}/checkpoint", settings=settings)
     return {}
 
 

@@ -37,7 +37,10 @@ def submit(folder: str | Path, script: str, *arguments: str, settings: Mapping[s
         check=False,
     )
     if done.returncode:
-        raise RuntimeError(f"spark-submit failed: {done.stderr[-3000:]}")
+        said = "\n".join(
+            line for line in done.stderr.splitlines() if " INFO " not in line and not line.startswith("\tat ")
+        )
+        raise RuntimeError(f"spark-submit failed: {said[-2000:]}")
 
 
 def kafka_jars() -> dict[str, str]:

@@ -15,6 +15,7 @@ import pytest
 from cassandra.cluster import Session
 
 from include.shop import customers, environment, landing, trading_days
+from include.shop.trading_days import TradingDays
 from stack import processes
 from stack.settings import ROOT, Settings, load_settings
 from stack.shell import shell_environment
@@ -67,20 +68,25 @@ def session(settings: Settings) -> Iterator[Session]:
 
 @pytest.fixture(scope="session")
 def api(settings: Settings) -> Iterator[ReadingApi]:
-    """Airflow, with the DAG read and unpaused."""
+    """Airflow, with the DAG read."""
     with ReadingApi(settings) as api:
         assert processes.wait_until(lambda: api.has_dag(DAG), _DAG_LIMIT_SECONDS), api.import_errors()
-        api.unpause(DAG)
         yield api
 
 
 @pytest.fixture(scope="session")
-def days(api: ReadingApi) -> list[date]:
-    """Neighbouring days that no run has worked on, so that every session sees a first load; the shop is seeded."""
-    count = int(os.environ.get("TALLYCLERK_BACKFILL_DAYS", "2"))
+def calendar() -> TradingDays:
+    """The shop's, which is seeded."""
     calendar = trading_days.current()
     landing.export_days(calendar, environment.landing_folder())
     customers.seed_customers(environment.database_conninfo(), calendar)
+    return calendar
+
+
+@pytest.fixture(scope="session")
+def days(api: ReadingApi, calendar: TradingDays) -> list[date]:
+    """Neighbouring days that no run has worked on, so that every session sees a first load."""
+    count = int(os.environ.get("TALLYCLERK_BACKFILL_DAYS", "2"))
     taken = api.run_days(DAG)
     start = calendar.first_day + timedelta(days=_DAYS_AFTER_THE_FIRST)
     while start < calendar.yesterday - timedelta(days=count):
@@ -94,6 +100,7 @@ def days(api: ReadingApi) -> list[date]:
 @pytest.fixture(scope="session")
 def triggered(api: ReadingApi, days: list[date], settings: Settings, session: Session) -> DayRuns:
     """The first of the days, triggered by its date alone: twice at once, as two people may."""
+    api.unpause(DAG)
     runs = [api.trigger(DAG, {"date": days[0].isoformat()}) for _ in range(2)]
 
     seen: set[Listener] = set()

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from cassandra.cluster import Session
 
-from include.shop import customers, environment, landing, trading_days
+from include.shop import environment
+from include.shop.trading_days import TradingDays
 from stack import processes
 from stack.settings import Settings
 from tests.system.conftest import DAG
@@ -24,11 +25,8 @@ _RUN_LIMIT_SECONDS = 900
 
 
 @pytest.fixture
-def day(api: ReadingApi) -> date:
-    """A day that no run has worked on; the shop is seeded."""
-    calendar = trading_days.current()
-    landing.export_days(calendar, environment.landing_folder())
-    customers.seed_customers(environment.database_conninfo(), calendar)
+def day(api: ReadingApi, calendar: TradingDays) -> date:
+    """A day that no run has worked on."""
     taken, found = api.run_days(DAG), calendar.first_day + timedelta(days=_DAYS_AFTER_THE_FIRST)
     while found.isoformat() in taken:
         found += timedelta(days=1)
@@ -53,6 +51,7 @@ def damaged(day: date) -> Iterator[tuple[int, str]]:
 
 
 def run(api: ReadingApi, dag_id: str, conf: dict) -> str:
+    api.unpause(dag_id)
     run_id = api.trigger(dag_id, conf)
     over = processes.wait_until(
         lambda: api.run_state(dag_id, run_id) in ("success", "failed"), _RUN_LIMIT_SECONDS, poll_seconds=1

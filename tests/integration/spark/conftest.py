@@ -18,8 +18,8 @@ from tests.integration.spark.small_lake import SmallLake
 
 ROOT = Path(__file__).resolve().parents[3]
 LOCAL = "local[2]"  # a standalone executor is a second JVM
-# code that is compiled for a few rows costs a quarter of the session's time; spark-submit's applications keep it
-_FOR_FEW_ROWS = "--conf spark.sql.codegen.wholeStage=false --conf spark.sql.codegen.factoryMode=NO_CODEGEN"
+# code that is compiled for a few rows costs a quarter of the time; the applications of tests/system keep it
+_FOR_FEW_ROWS = ("--conf", "spark.sql.codegen.wholeStage=false", "--conf", "spark.sql.codegen.factoryMode=NO_CODEGEN")
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +51,7 @@ class BatchSession:
             text=True,
             env={
                 **environment,
-                "PYSPARK_SUBMIT_ARGS": f"--master {LOCAL} {_FOR_FEW_ROWS} pyspark-shell",
+                "PYSPARK_SUBMIT_ARGS": " ".join(("--master", LOCAL, *_FOR_FEW_ROWS, "pyspark-shell")),
                 "PYTHONPATH": str(ROOT),
             },
         )
@@ -99,7 +99,7 @@ def submit(spark_environment: dict[str, str]) -> Iterator[Callable[..., subproce
         environment = {key: value for key, value in spark_environment.items() if key != "PYTHONPATH"}
         started.append(
             subprocess.Popen(
-                [str(program), "--master", master, str(ROOT / "spark_jobs" / job), *arguments],
+                [str(program), "--master", master, *_FOR_FEW_ROWS, str(ROOT / "spark_jobs" / job), *arguments],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,

@@ -122,14 +122,14 @@ def test_commits_carry_their_receipts_and_delta_rs_reads_the_tables(
 
 def test_one_answer_when_windows_change_and_run_in_random_order(lake: SmallLake, batch_session: BatchSession) -> None:
     chance = random.Random(11)
-    for number in range(5):
+    for number in range(3):
         lake.load_customers(number, {household: f"{household}-{number}" for household in range(1, 4)})
         lake.load_products(number, {"p": f"department {number}"})
         lake.load_sales(number, [])
-    order = [2, 0, 4, 1, 3, 2]
+    order = [1, 0, 2, 1]
     for number in order:
         rows = [
-            sale(chance.choice("abcdefgh"), number - chance.randrange(3), chance.randrange(1, 500), chance.randrange(5))
+            sale(chance.choice("abcdef"), number - chance.randrange(3), chance.randrange(1, 500), chance.randrange(5))
             for _ in range(8)
         ]
         lake.load_sales(number, rows)
