@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tallyclerk.exceptions import RecordError, ServiceUnavailableError, SpecError, VersionLostError
 from tallyclerk.sinks.cassandra_loads import LakeVersion
 from tallyclerk.sinks.cassandra_table import TargetTable
+from tallyclerk.sinks.lake_files import reaching
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -44,9 +45,8 @@ class LakeWindow:
 
         self.uri, self.day = uri, day
         try:
-            self._table = DeltaTable(uri, version=version, storage_options=dict(storage_options or {}))
-        except OSError as error:
-            raise ServiceUnavailableError(service="The lake", address=uri, cause=error) from error
+            with reaching(uri):
+                self._table = DeltaTable(uri, version=version, storage_options=dict(storage_options or {}))
         except DeltaError as error:  # also TableNotFoundError
             raise SpecError(
                 f"{uri} cannot be opened as a Delta table at version {version if version is not None else 'newest'}: "

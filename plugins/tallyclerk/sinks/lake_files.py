@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -10,6 +12,30 @@ from tallyclerk.exceptions import ServiceUnavailableError, SpecError
 
 PIECE_BYTES = 1 << 20
 """Files travel in pieces of this size: memory stays bounded, and HDFS takes it faster than one whole write."""
+
+
+@contextmanager
+def reaching(uri: str) -> Iterator[None]:
+    """Around what is asked of a table.
+
+    :raises ServiceUnavailableError: the lake is away, or has lost a file; retry.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ServiceUnavailableError(service="the lake", address=uri, cause=error) from error
+
+
+@contextmanager
+def reaching_hdfs(address: str) -> Iterator[None]:
+    """Around what is asked of HDFS itself, whose client tells some of its failures by no more than RuntimeError.
+
+    :raises ServiceUnavailableError: it is away, or refuses; retry.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        raise ServiceUnavailableError(service="HDFS", address=address, cause=error) from error
 
 
 class LakeFiles:
@@ -39,13 +65,11 @@ class LakeFiles:
         from hdfs_native import WriteOptions
 
         client, path = self._client(), f"{self._root}/{relative}"
-        try:
+        with reaching_hdfs(self._address):
             with source.open("rb") as pieces, client.create(path, WriteOptions(create_parent=True)) as target_file:
                 while piece := pieces.read(PIECE_BYTES):
                     target_file.write(piece)
             stored = client.get_file_info(path).length
-        except (OSError, RuntimeError) as error:
-            raise ServiceUnavailableError(service="HDFS", address=self._address, cause=error) from error
         if stored != size:
             raise ServiceUnavailableError(
                 service="HDFS", address=self._address, cause=f"{path} holds {stored:,} of {size:,} bytes"
@@ -57,13 +81,12 @@ class LakeFiles:
         if not self._address:
             local = Path(self._root, relative)
             return local.read_text(encoding="utf-8") if local.exists() else None
-        try:
-            with self._client().read(f"{self._root}/{relative}") as reader:
-                return reader.read().decode("utf-8")
-        except FileNotFoundError:
-            return None
-        except (OSError, RuntimeError) as error:
-            raise ServiceUnavailableError(service="HDFS", address=self._address, cause=error) from error
+        with reaching_hdfs(self._address):
+            try:
+                with self._client().read(f"{self._root}/{relative}") as reader:
+                    return reader.read().decode("utf-8")
+            except FileNotFoundError:
+                return None
 
     def written_at(self, relative: str) -> int | None:
         """When a file was written, in ms since 1970; None when there is no such file.
@@ -73,22 +96,19 @@ class LakeFiles:
         if not self._address:
             local = Path(self._root, relative)
             return local.stat().st_mtime_ns // 1_000_000 if local.exists() else None
-        try:
-            return int(self._client().get_file_info(f"{self._root}/{relative}").modification_time)
-        except FileNotFoundError:
-            return None
-        except (OSError, RuntimeError) as error:
-            raise ServiceUnavailableError(service="HDFS", address=self._address, cause=error) from error
+        with reaching_hdfs(self._address):
+            try:
+                return int(self._client().get_file_info(f"{self._root}/{relative}").modification_time)
+            except FileNotFoundError:
+                return None
 
     def delete(self, relative: str) -> None:
         """Remove a file that no commit refers to; a missing one is fine."""
         if not self._address:
             Path(self._root, relative).unlink(missing_ok=True)
             return
-        try:
+        with reaching_hdfs(self._address):
             self._client().delete(f"{self._root}/{relative}")
-        except (OSError, RuntimeError) as error:
-            raise ServiceUnavailableError(service="HDFS", address=self._address, cause=error) from error
 
     def _client(self):
         from hdfs_native import Client

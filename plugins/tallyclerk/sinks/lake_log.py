@@ -7,8 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from tallyclerk.exceptions import ServiceUnavailableError
-from tallyclerk.sinks.lake_files import LakeFiles
+from tallyclerk.sinks.lake_files import LakeFiles, reaching
 from tallyclerk.sinks.lake_table import receipts_of
 
 if TYPE_CHECKING:
@@ -68,16 +67,15 @@ class LakeLog:
         """
         from deltalake.exceptions import DeltaError, TableNotFoundError
 
-        try:
-            return read()
-        except TableNotFoundError:
-            return None
-        except (OSError, DeltaError) as error:  # a file that is not there is either, by how it was to be read
-            if self._files.written_at("_delta_log") is None:
+        with reaching(self.uri):
+            try:
+                return read()
+            except TableNotFoundError:
                 return None
-            if isinstance(error, OSError):
-                raise ServiceUnavailableError(service="the lake", address=self.uri, cause=error) from error
-            raise
+            except (OSError, DeltaError):  # a file that is not there is either, by how it was to be read
+                if self._files.written_at("_delta_log") is None:
+                    return None
+                raise
 
     def _read(self) -> LogEnd | None:
         from deltalake import DeltaTable

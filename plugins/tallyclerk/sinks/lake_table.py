@@ -19,7 +19,7 @@ from tallyclerk.core.extract import SpooledFile
 from tallyclerk.core.receipt import RECEIPT_KEY, Receipt, load_name
 from tallyclerk.core.window import Window
 from tallyclerk.exceptions import ConcurrentLoadError, SchemaMismatchError, ServiceUnavailableError
-from tallyclerk.sinks.lake_files import LakeFiles
+from tallyclerk.sinks.lake_files import LakeFiles, reaching
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -76,12 +76,11 @@ class LakeTable:
         from deltalake import DeltaTable
         from deltalake.exceptions import TableNotFoundError
 
-        try:
-            return DeltaTable(self.uri)
-        except TableNotFoundError:
-            return None
-        except OSError as error:
-            raise ServiceUnavailableError(service="the lake", address=self.uri, cause=error) from error
+        with reaching(self.uri):
+            try:
+                return DeltaTable(self.uri)
+            except TableNotFoundError:
+                return None
 
     def receipt(self, window: Window) -> Receipt | None:
         """The receipt of the commit that the window's rows come from."""
@@ -164,28 +163,27 @@ class LakeTable:
         from deltalake.exceptions import CommitFailedError
 
         try:
-            table.create_write_transaction(
-                [*map(_add_action, staged), *removes],
-                mode="append" if replaces is None else "overwrite",
-                schema=table.schema(),
-                partition_by=list(PARTITION_COLUMNS),
-                partition_filters=None
-                if replaces is None
-                else [(name, "=", value) for name, value in replaces.items()],
-                commit_properties=CommitProperties(
-                    custom_metadata={RECEIPT_KEY: receipt.as_json()},
-                    app_transactions=[Transaction(app, table.version() + 1)],
-                    max_commit_retries=COMMIT_ATTEMPTS,
-                ),
-            )
+            with reaching(self.uri):
+                table.create_write_transaction(
+                    [*map(_add_action, staged), *removes],
+                    mode="append" if replaces is None else "overwrite",
+                    schema=table.schema(),
+                    partition_by=list(PARTITION_COLUMNS),
+                    partition_filters=None
+                    if replaces is None
+                    else [(name, "=", value) for name, value in replaces.items()],
+                    commit_properties=CommitProperties(
+                        custom_metadata={RECEIPT_KEY: receipt.as_json()},
+                        app_transactions=[Transaction(app, table.version() + 1)],
+                        max_commit_retries=COMMIT_ATTEMPTS,
+                    ),
+                )
         except CommitFailedError as conflict:
             # A commit whose answer was lost is tried again below us, and meets itself. Its files must not go.
             if (now := self.open()) is not None and self._own(now, app, receipt) is not None:
                 return None
             log.info("%s: another commit was faster: %s", receipt.load, conflict)
             return conflict
-        except OSError as error:
-            raise ServiceUnavailableError(service="the lake", address=self.uri, cause=error) from error
         return None
 
     def _own(self, table: DeltaTable, app: str, receipt: Receipt) -> Receipt | None:
@@ -214,17 +212,16 @@ class LakeTable:
         table = self.open()
         if table is None:
             try:
-                DeltaTable.create(
-                    self.uri,
-                    Schema.from_arrow(self._schema),
-                    mode="ignore",
-                    partition_by=list(PARTITION_COLUMNS),
-                    configuration=_TABLE_PROPERTIES,
-                )
+                with reaching(self.uri):
+                    DeltaTable.create(
+                        self.uri,
+                        Schema.from_arrow(self._schema),
+                        mode="ignore",
+                        partition_by=list(PARTITION_COLUMNS),
+                        configuration=_TABLE_PROPERTIES,
+                    )
             except CommitFailedError as conflict:
                 log.info("%s: another attempt created the table: %s", self.uri, conflict)
-            except OSError as error:
-                raise ServiceUnavailableError(service="the lake", address=self.uri, cause=error) from error
             table = self.open()
             if table is None:
                 raise ServiceUnavailableError(service="the lake", address=self.uri, cause="a new table is not there")

@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from tallyclerk.exceptions import ConcurrentLoadError, ReconcileError, ServiceUnavailableError, SpecError
+from tallyclerk.exceptions import ConcurrentLoadError, ReconcileError, SpecError
+from tallyclerk.sinks.lake_files import reaching
 from tallyclerk.sinks.lake_table import COMMIT_ATTEMPTS, PARTITION_COLUMNS, on_day, partition_of, receipts_of
 
 if TYPE_CHECKING:
@@ -47,10 +48,8 @@ class LakeUpkeep:
 
         table = self._open()
         sizes = pa.table(table.get_add_actions(flatten=True))["size_bytes"].to_pylist()
-        try:
+        with reaching(self.uri):
             return TableSize(len(sizes), sum(sizes), table.to_pyarrow_dataset().count_rows())
-        except OSError as error:
-            raise ServiceUnavailableError(service="the lake", address=self.uri, cause=error) from error
 
     def version(self) -> int:
         """The table's newest commit."""
@@ -162,10 +161,8 @@ class LakeUpkeep:
     def _open(self) -> DeltaTable:
         from deltalake import DeltaTable
 
-        try:
+        with reaching(self.uri):
             return DeltaTable(self.uri)
-        except OSError as error:
-            raise ServiceUnavailableError(service="the lake", address=self.uri, cause=error) from error
 
 
 def _fingerprint(table: DeltaTable, day: date) -> tuple[int, int]:

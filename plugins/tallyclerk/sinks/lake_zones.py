@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tallyclerk.exceptions import ServiceUnavailableError
+from tallyclerk.sinks.lake_files import reaching_hdfs
 
 ZONES = ("raw", "processed", "enriched", "reconciliation")
 """Folders of tables that carry receipts. A reconciliation reads customers, writes those that differ and filters those that agree."""
@@ -19,11 +19,10 @@ def tables(root: str, zones: tuple[str, ...] = ZONES) -> list[str]:
     client = Client(root)
     found = []
     for zone in zones:
-        try:
-            entries = [entry for entry in client.list_status(f"/data/{zone}") if entry.isdir]
-        except FileNotFoundError:
-            continue
-        except (OSError, RuntimeError) as error:
-            raise ServiceUnavailableError(service="HDFS", address=root, cause=error) from error
+        with reaching_hdfs(root):
+            try:
+                entries = [entry for entry in client.list_status(f"/data/{zone}") if entry.isdir]
+            except FileNotFoundError:
+                continue
         found += [f"{root}/data/{zone}/{entry.path.rstrip('/').rpartition('/')[2]}" for entry in entries]
     return sorted(found)

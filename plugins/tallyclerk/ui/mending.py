@@ -17,6 +17,7 @@ from tallyclerk.sinks.message_corrections import newest_outcomes
 from tallyclerk.sinks.quarantined_messages import SCHEME, QuarantinedMessage, readings_of
 from tallyclerk.sources.kafka_rejects import RAW_MARK
 from tallyclerk.transfers.message_replay import MessageTexts
+from tallyclerk.ui.services import log_of
 
 Row = dict[str, Any]
 _FILES = "file://"
@@ -66,10 +67,7 @@ def shown_records(name: str, rows: Sequence[Row]) -> list[ShownRecord]:
 
 
 def _of_stream(name: str, rows: Sequence[Row]) -> list[ShownRecord]:
-    try:
-        readings, decided = _readings_of(name, rows), newest_outcomes(rows, _corrections(name, rows))
-    except OSError as error:
-        raise ServiceUnavailableError(service="the lake", address=lake_root(), cause=error) from error
+    readings, decided = _readings_of(name, rows), newest_outcomes(rows, _corrections(name, rows))
     texts, shown = MessageTexts(), []
     for row, decision in zip(rows, decided, strict=True):
         reading = readings.get(row["load_id"])
@@ -102,10 +100,13 @@ def _readings_of(name: str, rows: Sequence[Row]) -> dict[str, TopicReading | Non
     """Of the messages' loads. A row is seen after its commit: a load that the log does not know now it never will."""
     loads = {row["load_id"] for row in rows if row["source"].startswith(SCHEME)}
     if unknown := loads - _readings.keys():
-        _readings.update({**dict.fromkeys(unknown), **readings_of(f"{lake_root()}/data/quarantine/{name}")})
+        log = log_of(f"{lake_root()}/data/quarantine/{name}")
+        _readings.update({**dict.fromkeys(unknown), **(log.look(lambda: readings_of(log.uri)) or {})})
     return _readings
 
 
 def _corrections(name: str, rows: Sequence[Row]) -> list[Row]:
-    days = {row["on"] for row in rows}
-    return rows_of(f"{lake_root()}/data/corrections/{name}", reduce(or_, map(on_day, days))) if days else []
+    if not rows:
+        return []
+    log, days = log_of(f"{lake_root()}/data/corrections/{name}"), {row["on"] for row in rows}
+    return log.look(lambda: rows_of(log.uri, reduce(or_, map(on_day, days)))) or []

@@ -117,11 +117,13 @@ def log_of(uri: str) -> LakeLog:
 def _in_the_lake(receipt: Receipt) -> Receipt | None:
     """From the newest commit, or from all of the log where others have come since."""
     lake_root()
-    if (end := log_of(receipt.location).end()) is None:
+    log = log_of(receipt.location)
+    if (end := log.end()) is None:
         return None
     if end.receipt is not None and end.receipt.load == receipt.load:
         return end.receipt
-    return next((each for each in receipts_of(receipt.location) if each.load == receipt.load), None)
+    committed = log.look(lambda: receipts_of(receipt.location)) or []
+    return next((each for each in committed if each.load == receipt.load), None)
 
 
 def _in_cassandra(receipt: Receipt) -> Receipt | None:
