@@ -87,12 +87,16 @@ class LakeTable:
         table = self.open()
         return self._committed(table, window) if table else None
 
-    def replace_window(self, window: Window, files: tuple[SpooledFile, ...], receipt: Receipt) -> Receipt:
+    def replace_window(
+        self, window: Window, files: tuple[SpooledFile, ...], receipt: Receipt, *, former: str | None = None
+    ) -> Receipt:
         """Make ``files`` the window's only rows, in one commit that carries ``receipt``.
 
-        Two attempts at once: the later commit wins whole, and an attempt whose fingerprint another has just committed
-        writes nothing. Exactly once per window and fingerprint.
+        Two attempts at once: the later commit wins whole, and an attempt whose fingerprint another has committed since it
+        began writes nothing. Exactly once per window and fingerprint.
 
+        :param former: load id of the window's receipt when this attempt began, "" where it had none. With None, another's
+            commit is noticed only when it comes while this one is under way.
         :returns: the receipt with location, paths and version filled in.
         :raises SpecError: the window is not one UTC day.
         :raises SchemaMismatchError: the table has other columns.
@@ -101,6 +105,9 @@ class LakeTable:
         """
         values = partition_of(window.day)
         table = self._open_or_create()
+        latest = self._committed(table, window) if former is not None else None
+        if latest is not None and latest.load_id != former and _is_same_load(latest, receipt):
+            return latest.as_repeated()
         staged = self._stage([replace(file, day=window.day) for file in files], receipt)
         signed = self._sign(receipt, staged)
         app = load_name(self.dataset, window)
@@ -113,7 +120,7 @@ class LakeTable:
             if conflict is None:
                 # ours stands in the log, and another attempt has replaced it since: the window's answer is theirs
                 return latest if latest is not None else signed
-            if latest is not None and latest.fingerprint == receipt.fingerprint != "":
+            if latest is not None and _is_same_load(latest, receipt):
                 self._unstage(staged)
                 return latest.as_repeated()
         raise ConcurrentLoadError(load=app, cause=conflict)
@@ -272,6 +279,11 @@ def window_rows(table: DeltaTable, window: Window) -> list[dict[str, Any]]:
 
     own = on_day(window.day) & (pc.field("window") == window.key)
     return table.to_pyarrow_dataset().to_table(filter=own).drop_columns(["year", "month", "day"]).to_pylist()
+
+
+def _is_same_load(one: Receipt, other: Receipt) -> bool:
+    """Whether both write the same rows; without a fingerprint nobody knows."""
+    return one.fingerprint == other.fingerprint != ""
 
 
 def _add_action(file: StagedFile) -> AddAction:

@@ -149,7 +149,8 @@ class LakeLoadOperator(LoadOperator):
 
         table = self.lake_table(lake, contract)
         started = time.monotonic()
-        if (held := self.held(table, window, source)) is not None:
+        former = table.receipt(window)
+        if (held := self.held(former, window, source)) is not None:
             return held
         with spool_directory() as directory:
             extract = source.extract(window, directory)
@@ -169,7 +170,7 @@ class LakeLoadOperator(LoadOperator):
             self.remember_unsigned(receipt)
             quarantine = Quarantine(self.quarantine_uri(lake, contract), dataset=contract.dataset)
             receipt = replace(receipt, quarantine=quarantine.replace_window(window, extract.rejects, receipt))
-            return table.replace_window(window, extract.files, receipt)
+            return table.replace_window(window, extract.files, receipt, former=former.load_id if former else "")
 
     def lake_table(self, lake: LakeHook, contract: Contract) -> LakeTable:
         from tallyclerk.contracts.projections import arrow_schema
@@ -180,12 +181,11 @@ class LakeLoadOperator(LoadOperator):
     def quarantine_uri(self, lake: LakeHook, contract: Contract) -> str:
         return lake.uri(self.quarantine or f"/data/quarantine/{contract.dataset}")
 
-    def held(self, table: LakeTable, window: Window, source: Source) -> Receipt | None:
-        """The receipt of a former load that wrote exactly what this one would write."""
-        former = None if self.reload else table.receipt(window)
-        if former is not None and former.fingerprint and former.fingerprint == source.fingerprint(window):
-            return former.as_repeated()
-        return None
+    def held(self, former: Receipt | None, window: Window, source: Source) -> Receipt | None:
+        """The receipt of the former load, where it wrote exactly what this one would write."""
+        if self.reload or former is None or not former.fingerprint:
+            return None
+        return former.as_repeated() if former.fingerprint == source.fingerprint(window) else None
 
 
 @contextmanager

@@ -101,7 +101,7 @@ class CsvToHdfsOperator(LakeLoadOperator):
         if self.engine == "local" or not isinstance(source, CsvFiles) or not source.files(window):
             return super().load(lake, window, contract, source, load_id)
         table = self.lake_table(lake, contract)
-        if (held := self.held(table, window, source)) is not None:
+        if (held := self.held(table.receipt(window), window, source)) is not None:
             return held
         self._load_on_spark = CsvLoadOnSpark(
             source=source, spark_conn_id=self.spark_conn_id, conf=dict(self.spark_conf or {})

@@ -63,7 +63,16 @@ def spool_rejects(count: int, directory: Path) -> SpooledFile | None:
     return SpooledFile(path, count)
 
 
-def load(uri: str, rows: Rows, *, rejects: int = 0, fingerprint: str = "", day: str = DAY, stop: str = "") -> Receipt:
+def load(
+    uri: str,
+    rows: Rows,
+    *,
+    rejects: int = 0,
+    fingerprint: str = "",
+    day: str = DAY,
+    stop: str = "",
+    former: str | None = None,
+) -> Receipt:
     """Quarantine, then the rows, as every lake load does it. ``stop`` kills the process at that point."""
     window = Window.of_day(day)
     with tempfile.TemporaryDirectory() as folder:
@@ -90,7 +99,7 @@ def load(uri: str, rows: Rows, *, rejects: int = 0, fingerprint: str = "", day: 
         if stop == "in mid upload":
             lake_files.PIECE_BYTES = 1000
             files = (SpooledFile(DyingPath(files[0].path), len(rows)),)  # type: ignore[arg-type]
-        return table.replace_window(window, files, receipt)
+        return table.replace_window(window, files, receipt, former=former)
 
 
 def die(*_: Any, **__: Any) -> Any:

@@ -180,6 +180,25 @@ def test_rows_are_those_of_one_attempt_when_threads_load_one_window(lake: str, f
     assert table.receipt(Window.of_day(DAY)).load_id in {receipt.load_id for receipt in receipts}
 
 
+@pytest.mark.parametrize("there_before", [True, False])
+def test_only_one_attempt_commits_when_all_began_before_it(lake: str, there_before: bool):
+    former = load(lake, FORMER, fingerprint="former").load_id if there_before else ""
+    loads = [load(lake, NEW, fingerprint="same", former=former) for _ in range(2)]
+    with ThreadPoolExecutor(4) as threads:
+        loads += threads.map(lambda _: load(lake, NEW, fingerprint="same", former=former), range(4))
+    assert [receipt.repeated for receipt in loads] == [False] + [True] * 5
+    assert {receipt.load_id for receipt in loads} == {loads[0].load_id}
+    assert receipts_of(f"{lake}/rows", limit=1) == loads[:1]
+    assert len(receipts_of(f"{lake}/rows")) == 1 + there_before
+
+
+def test_the_rows_are_written_again_when_the_attempt_began_after_their_commit(lake: str):
+    first = load(lake, NEW, fingerprint="same", former="")
+    second = load(lake, NEW, fingerprint="same", former=first.load_id)
+    assert not second.repeated
+    assert receipts_of(f"{lake}/rows") == [second, first]
+
+
 def test_rows_are_those_of_one_attempt_when_threads_create_the_table_with_other_rows(lake: str):
     """The first commit of a table is a race of its own; each attempt has rows of its own, which must not mix."""
     loads = [[(number, "1.00", f"attempt {attempt}") for number in range(20)] for attempt in range(3)]
