@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,9 @@ import pytest
 
 if TYPE_CHECKING:
     from tests.running import RunDag, RunTask
+
+Tell = Callable[[str], None]
+"""The fixture ``tell``."""
 
 # a test's tasks run in its own process, of which OpenLineage's provider would make a fork for each event
 os.environ["AIRFLOW__OPENLINEAGE__DISABLED"] = "True"
@@ -25,6 +29,8 @@ _LONGEST_FIRST = (
     "tests/integration",
 )
 """So that no process has minutes to go when the other has nothing left."""
+
+_TOLD = "told"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -50,6 +56,20 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
 def _place(path: Path) -> int:
     found = (place for place, folder in enumerate(_LONGEST_FIRST) if path.is_relative_to(folder))
     return next(found, len(_LONGEST_FIRST))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    ended = (report for state in ("passed", "failed") for report in terminalreporter.stats.get(state, ()))
+    told = [text for report in ended if report.when == "call" for name, text in report.user_properties if name == _TOLD]
+    if told:
+        terminalreporter.section("measured")
+        terminalreporter.write_line("\n".join(told))
+
+
+@pytest.fixture
+def tell(record_property: Callable[[str, object], None]) -> Tell:
+    """Say what a test has measured, in the run's summary: what a process of several prints is seen by nobody."""
+    return lambda text: record_property(_TOLD, text)
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from stack.services.flink import JOBMANAGER, TASKMANAGER
 from stack.settings import ROOT, load_settings
 from stack.supervisor import Supervisor
 from tallyclerk.exceptions import ServiceUnavailableError
+from tests.conftest import Tell
 from tests.faults import dying_flink_change
 from tests.faults.dying_flink_change import STOPS
 from tests.integration.flink.flink_job_case import (
@@ -90,7 +91,7 @@ def is_well(case: FlinkJobCase, *, since: float) -> bool:
 @pytest.mark.parametrize("attempt", range(TIMES))
 @pytest.mark.parametrize("service", [TASKMANAGER, JOBMANAGER], ids=lambda service: service.name)
 def test_the_answer_is_exact_when_a_process_of_flink_is_killed_under_load(
-    flink: Supervisor, case: FlinkJobCase, service: Service, attempt: int, capsys: pytest.CaptureFixture[str]
+    flink: Supervisor, case: FlinkJobCase, service: Service, attempt: int, tell: Tell
 ) -> None:
     with Supervision(case) as supervision:
         with Till(case):
@@ -107,11 +108,10 @@ def test_the_answer_is_exact_when_a_process_of_flink_is_killed_under_load(
         assert case.agrees()
         run_to_end(case.operator(action="stop"), run_id="stop")
     assert (supervision.answer["did"], supervision.answer["resumed"]) == ("stopped", int(service is JOBMANAGER))
-    with capsys.disabled():
-        print(
-            f"\n{service.name} killed: up again after {up_at - killed_at:.1f} s, the job well after {well_at - killed_at:.1f} s; "
-            f"{len(case.sent):,} sales, 0 of {len(case.expected())} totals differ"
-        )  # fmt: skip
+    tell(
+        f"{service.name} killed: up again after {up_at - killed_at:.1f} s, the job well after {well_at - killed_at:.1f} s; "
+        f"{len(case.sent):,} sales, 0 of {len(case.expected())} totals differ"
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("attempt", range(TIMES))

@@ -17,6 +17,7 @@ from stack.processes import wait_until
 from stack.services import cassandra as cassandra_service
 from stack.services import flink, kafka
 from stack.supervisor import Supervisor
+from tests.conftest import Tell
 from tests.faults.speed_layer import LIMIT_SECONDS, DrainTask, Job, Till, connections, expected, seconds_until, served
 from tests.integration.cassandra.upsert_case import connect
 from tests.second_stack import kill, second_stack
@@ -41,9 +42,8 @@ def session(layer: Supervisor) -> Iterator[Session]:
 
 
 def test_the_answer_is_exact_when_each_part_is_killed_under_load(
-    layer: Supervisor, session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+    layer: Supervisor, session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tell: Tell
+) -> None:
     environment = connections(layer.settings)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
@@ -68,17 +68,14 @@ def test_the_answer_is_exact_when_each_part_is_killed_under_load(
                     # a sale that is made after the kill is seen
                     target = till.count + 1
                     seconds = seconds_until(lambda target=target: count() >= target)
-                    with capsys.disabled():
-                        print(f"\n{victim} killed: its next sale is in the view after {seconds:.1f} s")
+                    tell(f"{victim} killed: its next sale is in the view after {seconds:.1f} s")
         total = till.count
         wait_until(lambda: count() >= total, LIMIT_SECONDS)
         assert served(session) == expected(till)
-    with capsys.disabled():
-        print(
-            f"\n{total:,} sales, 0 of {len(expected(till))} customers differ; the drain was started {drain.starts} times, ",
-            end="",
-        )
-        print(f"the supervising task {1 + len(job.failures)} times")
+    tell(
+        f"{total:,} sales, 0 of {len(expected(till))} customers differ; the drain was started {drain.starts} times, "
+        f"the supervising task {1 + len(job.failures)} times"
+    )
 
 
 def strikes(layer: Supervisor, till: Till, drain: DrainTask) -> dict[str, Callable[[], None]]:

@@ -19,6 +19,7 @@ from stack.services import flink
 from stack.settings import LOOPBACK, Settings
 from tallyclerk.hooks.flink import FlinkHook
 from tallyclerk.serving.kpi_view import KpiRow, KpiView
+from tests.conftest import Tell
 from tests.system.conftest import DAG
 from tests.system.reading_api import ReadingApi
 
@@ -93,7 +94,7 @@ def now() -> datetime:
 
 
 def test_a_sale_of_today_is_in_the_view_soon_after_the_shop_shows_it(
-    streaming: Streaming, session: Session, capsys: pytest.CaptureFixture[str]
+    streaming: Streaming, session: Session, tell: Tell
 ) -> None:
     view, moment = KpiView(session), now()
     sold, began = sum(spent.count for spent in sold_until(moment).values()), time.monotonic()
@@ -102,8 +103,7 @@ def test_a_sale_of_today_is_in_the_view_soon_after_the_shop_shows_it(
         return sum(row.transaction_count for row in view.day(moment.date())) >= sold
 
     assert processes.wait_until(is_served, _FRESH_LIMIT_SECONDS, poll_seconds=0.5)
-    with capsys.disabled():
-        print(f"\n{sold:,} sales until {moment:%H:%M:%S} are in the view {time.monotonic() - began:.1f} s later")
+    tell(f"{sold:,} sales until {moment:%H:%M:%S} are in the view {time.monotonic() - began:.1f} s later")
     assert {row.layer for row in view.day(moment.date())} <= {"speed"}
     # to the cent, at a moment without a sale on its way
     assert processes.wait_until(
