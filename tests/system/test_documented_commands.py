@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from deltalake.exceptions import TableNotFoundError
 
-from include.shop import environment, landing, trading_days
+from include.shop.trading_days import TradingDays
 from stack import processes
-from stack.settings import LOOPBACK, ROOT, load_settings
+from stack.settings import LOOPBACK, ROOT, Settings, load_settings
 from stack.shell import shell_environment
 from tallyclerk.sinks.lake_table import receipts_of
 from tests.system.documents import PAGES, Command, commands
@@ -25,7 +25,6 @@ _MINUTES = ("make run", "./airflow dags trigger", "./airflow dags backfill")
 """Commands that work on whole days: the long test gives them."""
 _NO_KPIS = "Neither layer has KPIs for this."
 _LIMIT_SECONDS = 1800
-_DAG_LIMIT_SECONDS = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +37,8 @@ Give = Callable[[Command], Answer]
 
 
 @pytest.fixture(scope="module")
-def has_yesterday() -> bool:
+def has_yesterday(api: ReadingApi, calendar: TradingDays, settings: Settings) -> bool:
     """Whether the shop's yesterday was run here, as the documents take it; its files and the DAG are there in any case."""
-    settings, calendar = load_settings(), trading_days.current()
-    landing.export_days(calendar, environment.landing_folder())
-    with ReadingApi(settings) as api:
-        assert processes.wait_until(lambda: api.has_dag("retail_daily"), _DAG_LIMIT_SECONDS), api.import_errors()
     kpis = f"hdfs://{LOOPBACK}:{settings.port('HDFS')}/data/enriched/customer_kpis"
     try:
         return any(receipt.window == calendar.yesterday.isoformat() for receipt in receipts_of(kpis))
