@@ -1,4 +1,4 @@
-"""`make test`, after lint and types: services up, Spark's tests in Spark's environment, all others in ours, services as before.
+"""`make test`, after lint and types: services up, Spark's tests in Spark's environment meanwhile, all others in ours, services as before.
 
 pytest's summary is the last thing printed, and its exit code is ours.
 """
@@ -8,19 +8,19 @@ from __future__ import annotations
 import signal
 import subprocess
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 
 from stack import browser, processes
 from stack.service import dependants, select
-from stack.services import SERVICES
+from stack.services import SERVICES, spark
 from stack.settings import Settings
 from stack.shell import shell_environment
 from stack.supervisor import Supervisor
 
 _SPARK_TESTS = "tests/spark_jobs"
-_NO_TESTS = 5  # pytest's exit code
-_AT_ONCE = ("-n", "2", "--no-loadscope-reorder", "--durations", "30")
-"""Two at once: most tests wait for a service. tests/conftest.py says what stays together, and what comes first."""
+_AT_ONCE = ("-n", "3", "--no-loadscope-reorder", "--durations", "30")
+"""Three at once on two cores: most tests wait for a service. tests/conftest.py says what stays together, and what comes first."""
 
 
 def run_tests(settings: Settings, pytest_arguments: Sequence[str]) -> int:
@@ -30,31 +30,45 @@ def run_tests(settings: Settings, pytest_arguments: Sequence[str]) -> int:
     supervisor = Supervisor(settings)
     before = {service.name for service in SERVICES if supervisor.identity(service)}
     try:
-        supervisor.up(select(SERVICES, []))
-        return _spark_tests(settings) or _pytest(
-            settings, ".venv", *_AT_ONCE, "--ignore", _SPARK_TESTS, *pytest_arguments
-        )
+        with ThreadPoolExecutor(1) as meanwhile:
+            spark_tests = meanwhile.submit(_spark_tests, settings)
+            supervisor.up(select(SERVICES, []))
+            code, told = spark_tests.result()
+        print(told)
+        return code or _pytest(settings, *_AT_ONCE, "--ignore", _SPARK_TESTS, *pytest_arguments)
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave half of them running
         quiet = Supervisor(settings, say=lambda line: None)
         quiet.down(service for service in dependants(SERVICES, []) if service.name not in before)
 
 
-def _spark_tests(settings: Settings) -> int:
-    if not (settings.root / _SPARK_TESTS).exists():
-        return 0
+def _spark_tests(settings: Settings) -> tuple[int, str]:
+    """Those of what runs in Spark alone, which need no service; pytest's exit code, and what it printed."""
     # what lies above that folder is written for the other environment
-    code = _pytest(settings, ".venv-spark", "--confcutdir", _SPARK_TESTS, _SPARK_TESTS)
-    return 0 if code == _NO_TESTS else code
+    done = subprocess.run(
+        [*_pytest_of(settings, ".venv-spark"), "--confcutdir", _SPARK_TESTS, _SPARK_TESTS],
+        env={**processes.base_environment(), **spark.environment(settings)},
+        cwd=settings.root,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout
 
 
-def _pytest(settings: Settings, venv: str, *arguments: str) -> int:
+def _pytest(settings: Settings, *arguments: str) -> int:
     return subprocess.run(
-        [str(settings.root / venv / "bin" / "python"), "-m", "pytest", *arguments],
+        [*_pytest_of(settings, ".venv"), *arguments],
         env={**processes.base_environment(), **shell_environment(settings)},
         cwd=settings.root,
         check=False,
     ).returncode
+
+
+def _pytest_of(settings: Settings, venv: str) -> list[str]:
+    return [str(settings.root / venv / "bin" / "python"), "-m", "pytest"]
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

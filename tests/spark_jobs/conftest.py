@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +11,8 @@ from pyspark.sql import SparkSession
 
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
+    # the cluster's has Delta's rules for every query, and may be written while these tests run
+    os.environ["SPARK_CONF_DIR"] = str(tmp_path_factory.mktemp("conf"))
     session = (
         SparkSession.builder.master("local[1]")
         .appName("transform tests")
