@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from tallyclerk.exceptions import SchemaMismatchError, TerminalError
+from tallyclerk.sources.database_numeric import numeric_text, read_numerics
 from tallyclerk.sources.database_text import date_text, special_text, timestamp_text
 from tallyclerk.sources.database_types import ColumnPlan
 
@@ -141,11 +142,12 @@ def uuid_text(values: pa.Array) -> pa.Array:
 
 
 def _decode(values: pa.Array, plan: ColumnPlan) -> _Column:
+    import numpy as np
     import pyarrow as pa
 
     if isinstance(values, pa.ExtensionArray):
         values = values.storage
-    expected = {"decimal": pa.string(), "uuid": pa.binary(16)}.get(plan.wire, plan.arrow)
+    expected = {"numeric": pa.binary(), "decimal": pa.string(), "uuid": pa.binary(16)}.get(plan.wire, plan.arrow)
     if values.type != expected:
         raise SchemaMismatchError(
             table="the driver's result",
@@ -158,6 +160,9 @@ def _decode(values: pa.Array, plan: ColumnPlan) -> _Column:
             raise TerminalError(
                 f"Column {plan.name} holds text that is not UTF-8: {error}. Mend it in the database."
             ) from error
+    if plan.wire == "numeric":
+        found = read_numerics(values, plan.arrow)
+        return _Column(found.values, specials=np.flatnonzero(found.special), misfits=np.flatnonzero(found.misfit))
     if plan.wire == "decimal":
         return _decimal(values, plan.arrow)
     if plan.wire == "uuid":
@@ -234,6 +239,8 @@ def _value_text(values: Any, plan: ColumnPlan, index: int) -> str | None:
     if not values[index].is_valid:
         return None
     one = values.slice(index, 1)
+    if plan.wire == "numeric":
+        return numeric_text(one[0].as_py())
     if plan.wire == "uuid":
         return uuid_text(one)[0].as_py()
     if plan.wire == "date":

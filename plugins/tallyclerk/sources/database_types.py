@@ -31,14 +31,16 @@ from typing import TYPE_CHECKING, Literal
 
 from tallyclerk.contracts.projections import quoted
 from tallyclerk.exceptions import SchemaMismatchError
+from tallyclerk.sources.database_numeric import MAX_DIGITS
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from tallyclerk.contracts.model import Contract
 
-Wire = Literal["plain", "decimal", "uuid", "date", "timestamp"]
-"""How a column comes out of the driver, and so what has to be done with it."""
+Wire = Literal["plain", "numeric", "decimal", "uuid", "date", "timestamp"]
+"""How a column comes out of the driver, and so what has to be done with it. A decimal comes as the server's own ``numeric`` where its
+digits are few enough, which costs the server a quarter less than its text."""
 
 NUMERIC, DATE, TIMESTAMP, TIMESTAMPTZ, INTERVAL, UUID = 1700, 1082, 1114, 1184, 1186, 2950
 INTEGERS = {21: ("int16", 5), 23: ("int32", 10), 20: ("int64", 19)}
@@ -97,7 +99,7 @@ def plan_column(column: DescribedColumn) -> ColumnPlan:
     if column.oid in PLAIN:
         return _plan(column, name, "plain", pa.type_for_alias(PLAIN[column.oid]))
     if column.oid == NUMERIC and (digits := decimal_digits(column.typmod)):
-        return _plan(column, f"{name}::text", "decimal", pa.decimal128(*digits))
+        return _decimal_plan(_plan(column, f"{name}::text", "decimal", pa.decimal128(*digits)), name)
     if column.oid == UUID:
         return _plan(column, name, "uuid", pa.string())
     if column.oid == DATE:
@@ -146,8 +148,9 @@ def fit(column: DescribedColumn, field: pa.Field, *, time_zone: str) -> ColumnPl
     if pa.types.is_integer(target) and column.oid in INTEGERS and plan.arrow.bit_width < target.bit_width:
         return replace(plan, expression=f"{name}::{ {32: 'integer', 64: 'bigint'}[target.bit_width] }", arrow=target)
     if pa.types.is_decimal128(target) and _digits_fit(column, target):
-        text = f"trim_scale({name})::text" if column.oid == NUMERIC else f"{name}::text"
-        return replace(plan, expression=text, wire="decimal", arrow=target)
+        if column.oid != NUMERIC:
+            return replace(plan, expression=f"{name}::text", wire="decimal", arrow=target)
+        return _decimal_plan(replace(plan, expression=f"trim_scale({name})::text", wire="decimal", arrow=target), name)
     if target == pa.float64() and column.oid in (21, 23, 700):
         return replace(plan, expression=f"{name}::double precision", arrow=target)
     if target == pa.timestamp("us", tz="UTC") and column.oid == TIMESTAMP:
@@ -195,6 +198,13 @@ def _digits_fit(column: DescribedColumn, target: pa.Decimal128Type) -> bool:
         return True
     digits = decimal_digits(column.typmod)
     return digits is not None and digits[1] <= target.scale and digits[0] - digits[1] <= target.precision - target.scale
+
+
+def _decimal_plan(plan: ColumnPlan, name: str) -> ColumnPlan:
+    """A plan by a numeric's text, or the same by what the server sends for it."""
+    if plan.arrow.precision > MAX_DIGITS:
+        return plan
+    return replace(plan, expression=f"pg_catalog.numeric_send({name})", wire="numeric")
 
 
 def _plan(column: DescribedColumn, expression: str, wire: Wire, arrow: pa.DataType) -> ColumnPlan:

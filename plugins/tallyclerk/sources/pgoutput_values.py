@@ -42,8 +42,8 @@ class TextColumn:
     @classmethod
     def of(cls, column: DescribedColumn, plan: ColumnPlan, *, time_zone: str) -> TextColumn:
         plain = quoted(column.name)
-        if plan.wire == "uuid":
-            plan = replace(plan, wire="plain")  # it comes as text already
+        if plan.wire in ("uuid", "numeric"):
+            plan = replace(plan, wire="plain" if plan.wire == "uuid" else "decimal")  # it comes as text already
         as_is = (
             plan.expression in (plain, f"{plain}::bigint", f"{plain}::integer", f"{plain}::double precision")
             or plan.wire == "decimal"
