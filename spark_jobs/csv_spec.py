@@ -96,7 +96,11 @@ class TableRule:
 
 @dataclass(frozen=True, slots=True)
 class CsvSpec:
-    """See the module. Lists are tuples of the classes above."""
+    """See the module. Lists are tuples of the classes above.
+
+    :param former: load id of the window's receipt when the attempt began, "" where it had none. With None, another's commit is
+        noticed only when it comes while this one is under way.
+    """
 
     dataset: str
     window: str
@@ -114,6 +118,7 @@ class CsvSpec:
     load_id: str = ""
     contract_version: str = ""
     fingerprint: str = ""
+    former: str | None = None
 
     @property
     def day(self) -> date:

@@ -1,7 +1,7 @@
 """Typed values of CSV records, and what is wrong with those that do not fit.
 
-A text is a value only in the plain written form of its type: ``1e3``, `` 7 `` or ``1.6`` for an integer are rejects, where
-engines that parse by themselves would coerce in silence.
+A text is a value only where plain digits denote it exactly: ``1e3``, `` 7 `` or ``1.6`` for an integer are rejects, where engines that
+parse by themselves would coerce in silence; ``.5`` and ``1.500`` are values of a decimal(12,2).
 """
 
 from __future__ import annotations
@@ -38,9 +38,11 @@ _FORMS = {
     "boolean": "(?i)true|false|t|f|1|0",
     "double": r"\S(.*\S)?",
     "date": _DATE,
-    "timestamp": _DATE + r" [0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{0,5}[1-9])?",
+    "timestamp": _DATE + r" [0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?",
     "timestamptz": _DATE + r"[ T][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|[+-][0-9]{2}(:?[0-9]{2})?)",
 }
+_TIMES = ("date", "timestamp", "timestamptz")
+_ISO_FORMATS = {"date": "%Y-%m-%d", "timestamp": "%Y-%m-%d %H:%M:%S"}
 # strptime → (Java's DateTimeFormatter, what it looks like)
 _DIRECTIVES = {
     "%Y": ("yyyy", "[0-9]{4}"),
@@ -193,8 +195,9 @@ def _java_format(column: CsvColumn) -> tuple[str, str]:
     """Java's pattern ("" for a plain cast), and the regular expression of the written form."""
     if column.kind == "decimal":
         scale = int(column.type[len("decimal(") : -1].split(",")[1])
-        return "", "-?[0-9]+" + (rf"(\.[0-9]{{1,{scale}}})?" if scale else "")
-    if column.text_format is None or column.kind not in ("date", "timestamp", "timestamptz"):
+        fraction = f"[0-9]{{1,{scale}}}0*" if scale else "0+"
+        return "", rf"-?([0-9]+(\.({fraction})?)?|\.{fraction})"
+    if column.text_format in (None, _ISO_FORMATS.get(column.kind)) or column.kind not in _TIMES:
         return "", _FORMS[column.kind]
     pattern, looks = "", ""
     for part in re.findall(r"%.|[^%]+", column.text_format, re.DOTALL):

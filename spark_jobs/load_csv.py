@@ -26,6 +26,7 @@ from pyspark.sql.types import DataType, StructType
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # spark-submit puts this folder itself there
 
 from spark_jobs import csv_quarantine
+from spark_jobs.commit_log import CommitLog
 from spark_jobs.csv_quoting import Quoting
 from spark_jobs.csv_records import FileFacts, number_lines, read_lines, records_of
 from spark_jobs.csv_spec import CsvSpec, read_spec
@@ -156,16 +157,25 @@ def load(spark: SparkSession, spec: CsvSpec) -> Receipt:
 
 
 def _commit(target: LakeTable, schema: StructType, rows: DataFrame, receipt: Receipt, spec: CsvSpec) -> Receipt:
-    """Replace the window; when another attempt has just committed the very same load, leave it at that."""
+    """Replace the window; when another attempt has committed the very same load since this one began, leave it at that."""
     target.create(schema)
     log = target.log()
+    theirs = _same_load(log, spec)
+    if spec.former is not None and theirs is not None and theirs.load_id != spec.former:
+        return replace(theirs, repeated=True)
     try:
         return target.replace_days(rows, [spec.day], receipt, fence=log.fence_of(spec.load))
     except ContentionError:
-        theirs = target.log().newest_receipt(spec.dataset, spec.window)
-        if spec.fingerprint and theirs.get("fingerprint") == spec.fingerprint:
-            return replace(Receipt.from_dict(theirs), repeated=True)
+        theirs = _same_load(target.log(), spec)
+        if theirs is not None:
+            return replace(theirs, repeated=True)
         raise
+
+
+def _same_load(log: CommitLog, spec: CsvSpec) -> Receipt | None:
+    """The window's receipt, if it is of the same rows; without a fingerprint nobody knows."""
+    newest = log.newest_receipt(spec.dataset, spec.window)
+    return Receipt.from_dict(newest) if newest.get("fingerprint") == spec.fingerprint != "" else None
 
 
 def target_schema(spec: CsvSpec) -> StructType:

@@ -28,7 +28,7 @@ _LONGEST_FIRST = (
     "tests/faults",
     "tests/integration",
 )
-"""So that no process has minutes to go when the other has nothing left."""
+"""So that no process has minutes to go when the others have nothing left."""
 
 _TOLD = "told"
 
@@ -39,7 +39,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
-    """Where `-n` runs two processes, one of them has all tests of a file, or of a folder that shares something.
+    """Where `-n` runs several processes, one of them has all tests of a file, or of a folder that shares something.
 
     Not by xdist's own groups: with pytest 9.2 these are ignored, and nothing says so.
     """

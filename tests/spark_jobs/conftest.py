@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     # the cluster's has Delta's rules for every query, and may be written while these tests run
-    os.environ["SPARK_CONF_DIR"] = str(tmp_path_factory.mktemp("conf"))
+    conf = tmp_path_factory.mktemp("conf")
+    shutil.copy(ROOT / "stack" / "conf" / "spark" / "log4j2.properties", conf)
+    os.environ["SPARK_CONF_DIR"] = str(conf)
     session = (
         SparkSession.builder.master("local[1]")
         .appName("transform tests")

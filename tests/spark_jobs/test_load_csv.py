@@ -123,7 +123,7 @@ TYPES = [
     ("2,1.005,2026-03-01,b", "amount"),
     ("2,12345678901.00,2026-03-01,b", "amount"),
     ("2,NaN,2026-03-01,b", "amount"),
-    ("2,.5,2026-03-01,b", "amount"),
+    ("2,.,2026-03-01,b", "amount"),
     ("2,2.50,2026-02-30,b", "sold_on"),
     ("2,2.50,01.03.2026,b", "sold_on"),
     ("2,2.50,2026-3-1,b", "sold_on"),
@@ -301,6 +301,12 @@ def test_dialect_is_followed_when_it_is_another(load: Load) -> None:
     result = load(text.encode("cp1252"), dialect=dialect)
 
     assert [row[3] for row in result.rows] == ["it's; \u20ac", None, ""]
+
+
+def test_value_is_exact_when_it_is_written_otherwise_than_usual(load: Load) -> None:
+    result = load(HEADER + "1,.5,2026-03-01,a\n2,1.5000,2026-03-01,a\n3,2.,2026-03-01,a\n4,.,2026-03-01,a\n")
+    assert [row[:2] for row in result.rows] == [(1, Decimal("0.50")), (2, Decimal("1.50")), (3, Decimal("2.00"))]
+    assert result.ledger.rejected == 1
 
 
 def test_types_and_formats_are_read_when_declared(spark: SparkSession, tmp_path: Path) -> None:

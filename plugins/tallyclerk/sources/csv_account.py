@@ -15,9 +15,10 @@ from tallyclerk.core.extract import SpooledFile
 from tallyclerk.core.ledger import Ledger
 from tallyclerk.exceptions import DamagedFileError, SpecError
 from tallyclerk.sources.csv_engine import copy_counting
+from tallyclerk.sources.csv_plain import copy_plain
+from tallyclerk.sources.csv_progress import Tell
 from tallyclerk.sources.csv_query import CsvQuery, Passed
 from tallyclerk.sources.csv_rejects import Reject, forget_rejects, misfit_rejects, structural_rejects
-from tallyclerk.sources.csv_uuids import all_plain_uuids
 from tallyclerk.sources.landing_file import LandingFile, blank_lines
 
 if TYPE_CHECKING:
@@ -47,26 +48,25 @@ class FileAccount:
         return facts
 
 
-def read_file(connection: duckdb.DuckDBPyConnection, query: CsvQuery, file: LandingFile, target: Path) -> FileAccount:
+def read_file(
+    connection: duckdb.DuckDBPyConnection,
+    query: CsvQuery,
+    file: LandingFile,
+    target: Path,
+    tell: Tell = lambda lines: None,
+) -> FileAccount:
     """Write the file's good rows to ``target``, and say what became of the others.
 
-    One reading of the file where each of its lines is a record; a second one finds newlines and blank lines, or names
-    the records that do not fit.
+    One reading of a file of plain values, or as text of one whose lines are records; a further one finds newlines and blank
+    lines, or names the records that do not fit.
 
+    :param tell: is told of the lines read so far, now and then.
     :raises DamagedFileError: lines are missing from the account.
     :raises SpecError: a row filter is no condition over the columns.
     """
     header_lines = int(query.dialect.header)
     forget_rejects(connection)
-    written, passed = _write(connection, query, file, target)
-    structural = structural_rejects(connection, header_lines=header_lines)
-    swallowing = next((r for r in structural if r.reason == "quote" and "\n" in r.raw_text), None)
-    if swallowing:
-        # the lines behind it are records of their own that would be quarantined as a part of this one
-        raise DamagedFileError(
-            path=file.uri,
-            damage=f"the quote in line {swallowing.line_number:,} is not closed and swallows the lines behind it",
-        )
+    written, passed, structural = _write(connection, query, file, target, tell)
     # a record takes a line at least: where they are as many, no line is blank, and no value holds a newline
     if passed is None or file.lines != header_lines + passed.records + len(structural):
         passed, structural = _account_for_lines(connection, query, file, structural)
@@ -85,19 +85,15 @@ def read_file(connection: duckdb.DuckDBPyConnection, query: CsvQuery, file: Land
 
 
 def _write(
-    connection: duckdb.DuckDBPyConnection, query: CsvQuery, file: LandingFile, target: Path
-) -> tuple[int, Passed | None]:
-    """The rows that fit; what passes :attr:`CsvQuery.quick` is written anew if a UUID among it is not as it should be."""
+    connection: duckdb.DuckDBPyConnection, query: CsvQuery, file: LandingFile, target: Path, tell: Tell
+) -> tuple[int, Passed | None, list[Reject]]:
+    """The rows that fit, written; what went through, and what the reader could not read."""
     import duckdb
 
-    path, quick = str(file.path), query.quick
     try:
-        if quick:
-            written, counts = copy_counting(connection, quick.rows(path), target)
-            if all_plain_uuids(target, query.uuid_names):
-                return written, query.passed(counts)
-            forget_rejects(connection)
-        written, counts = copy_counting(connection, query.rows(path), target)
+        if plain := copy_plain(connection, query, file, target, tell):
+            return *plain, []
+        written, counts = copy_counting(connection, query.rows(str(file.path)), target)
     except duckdb.InvalidInputException as error:
         first = str(error).splitlines()[0]
         raise DamagedFileError(
@@ -107,7 +103,15 @@ def _write(
         if not query.filters:
             raise
         raise SpecError(f"row_filters {list(query.filters)} are no conditions over the columns: {error}") from error
-    return written, query.passed(counts)
+    structural = structural_rejects(connection, header_lines=int(query.dialect.header))
+    swallowing = next((r for r in structural if r.reason == "quote" and "\n" in r.raw_text), None)
+    if swallowing:
+        # the lines behind it are records of their own that would be quarantined as a part of this one
+        raise DamagedFileError(
+            path=file.uri,
+            damage=f"the quote in line {swallowing.line_number:,} is not closed and swallows the lines behind it",
+        )
+    return written, query.passed(counts), structural
 
 
 def _account_for_lines(

@@ -16,7 +16,8 @@ MEMORY_LIMIT = "400MB"
 # Level 1 packs sales as small as level 3 does, in half the time. A column with more than a few thousand values in a row
 # group (122,880 rows) gains nothing by a dictionary, and looking for one costs more than packing it.
 _PARQUET = "FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, DICTIONARY_SIZE_LIMIT 3000, WRITE_BLOOM_FILTER false"
-_CSV_READER = "READ_CSV"
+CSV_READER, ARROW_READER = "READ_CSV", "ARROW_SCAN_DUMB"
+"""The engine's names of what brings the rows."""
 _USUAL_STEPS = {"TABLE_SCAN", "FILTER", "PROJECTION", "COPY_TO_FILE", "BATCH_COPY_TO_FILE", "EXPLAIN_ANALYZE"}
 
 
@@ -45,7 +46,7 @@ def copy(connection: duckdb.DuckDBPyConnection, query: str, target: Path) -> int
 
 
 def copy_counting(
-    connection: duckdb.DuckDBPyConnection, query: str, target: Path
+    connection: duckdb.DuckDBPyConnection, query: str, target: Path, *, reader: str = CSV_READER
 ) -> tuple[int, tuple[int, ...] | None]:
     """Write the rows of one CSV file to a Parquet file, with the engine's own count of what each step let through.
 
@@ -56,7 +57,7 @@ def copy_counting(
     steps = list(_steps(json.loads(row[1]))) if row else []
     footer = connection.execute(f"SELECT num_rows FROM parquet_file_metadata({literal(str(target))})").fetchone()
     rows = int(footer[0]) if footer else 0
-    if [step["operator_name"] for step in steps if step["operator_type"] == "TABLE_SCAN"] != [_CSV_READER]:
+    if [step["operator_name"] for step in steps if step["operator_type"] == "TABLE_SCAN"] != [reader]:
         return rows, None
     if {step["operator_type"] for step in steps} - _USUAL_STEPS:
         return rows, None

@@ -92,8 +92,8 @@ class CsvFiles:
                 self._check_header(file)
             read = []
             for number, file in enumerate(landed):
-                with told_progress(connection, file):
-                    account = read_file(connection, query, file, directory / f"rows-{number:05d}.parquet")
+                with told_progress(connection, file) as tell:
+                    account = read_file(connection, query, file, directory / f"rows-{number:05d}.parquet", tell)
                 read.append(CsvCorrections(connection, query, directory).applied(account, self.corrections))
             accounts = [each.account for each in read]
             ledger = sum((account.ledger for account in accounts), Ledger())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -15,17 +15,20 @@ if TYPE_CHECKING:
 
     from tallyclerk.sources.landing_file import LandingFile
 
+Tell = Callable[[int], None]
+"""Is told how many lines of a file have been read."""
+
 log = logging.getLogger(__name__)
 
 
 @contextmanager
 def told_progress(
     connection: duckdb.DuckDBPyConnection, file: LandingFile, *, every_seconds: float = 5.0
-) -> Iterator[None]:
+) -> Iterator[Tell]:
     """Log lines, rate and time left every ``every_seconds`` while the body reads ``file``, and one line at the end.
 
-    The engine is asked from a second thread, as one statement reads the whole file. A second look at the same file, which
-    only a damaged one needs, is not told.
+    The engine is asked from a second thread, as one statement reads the whole file; another reader tells by itself. A further look at
+    the same file is told from where the one before it ended.
     """
     connection.execute("SET enable_progress_bar = true")  # without it the engine does not count
     connection.execute("SET enable_progress_bar_print = false")
@@ -33,18 +36,20 @@ def told_progress(
     over = threading.Event()
     lines = 0
 
-    def watch() -> None:
+    def tell(now: int) -> None:
         nonlocal lines
+        if now > lines:
+            progress.add(now - lines)
+            lines = now
+
+    def watch() -> None:
         while not over.wait(every_seconds):
-            now = int(max(connection.query_progress(), 0.0) / 100 * file.lines)  # negative: nothing runs
-            if now > lines:
-                progress.add(now - lines)
-                lines = now
+            tell(int(max(connection.query_progress(), 0.0) / 100 * file.lines))  # negative: nothing runs
 
     thread = threading.Thread(target=watch, name="tallyclerk-progress", daemon=True)
     thread.start()
     try:
-        yield
+        yield tell
     finally:
         over.set()
         thread.join()

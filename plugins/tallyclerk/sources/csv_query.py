@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 from tallyclerk.contracts import Contract
-from tallyclerk.contracts.model import CsvDialect, Rule
+from tallyclerk.contracts.model import Column, CsvDialect, Rule
 from tallyclerk.contracts.projections import duckdb_output, duckdb_types, quoted
 from tallyclerk.sources.csv_values import cast, fitting, literal, stored, text_of
 
@@ -27,24 +27,12 @@ class CsvQuery:
 
     :param required: columns that must not be empty beyond the contract's own.
     :param filters: SQL conditions over the typed columns; a row that does not meet them all is filtered.
-    :param uuids_by_length: let a UUID pass by its length, and write it as it stands; see :attr:`quick`.
     """
 
     contract: Contract
     dialect: CsvDialect
     required: tuple[str, ...] = ()
     filters: tuple[str, ...] = ()
-    uuids_by_length: bool = False
-
-    @property
-    def quick(self) -> CsvQuery | None:
-        """The query that leaves UUIDs to be judged once they are written; None where that saves nothing, or where a
-        filter could take away what has yet to be judged."""
-        return replace(self, uuids_by_length=True) if self.uuid_names and not self.filters else None
-
-    @property
-    def uuid_names(self) -> tuple[str, ...]:
-        return tuple(column.name for column in self.contract.source_columns if column.kind == "uuid")
 
     @cached_property
     def rules(self) -> tuple[Rule, ...]:
@@ -77,12 +65,25 @@ class CsvQuery:
             f"nullstr={literal(dialect.null_text)}, store_rejects=true, rejects_limit=0)"
         )
 
+    def value(self, column: Column, duckdb_type: str) -> str:
+        """A column's value of what the reader brings."""
+        return cast(column, duckdb_type)
+
+    def fitting(self, column: Column) -> str:
+        """TRUE where the column is empty or a value of its type; "" where it always is."""
+        return fitting(column)
+
+    def stored(self, column: Column, form: str) -> str:
+        """What is written for a value that fits; ``form`` is the same of any value."""
+        return stored(column, form)
+
     def typed(self, path: str, *, numbered: bool = False) -> str:
         """Text and typed columns, derived ones too, of every record that has the right number of columns."""
         types = duckdb_types(self.contract)
         inner = [f"{quoted(name)} AS {text_of(name)}" for name in self.names]
         inner += [
-            f"{cast(column, types[column.name])} AS {quoted(column.name)}" for column in self.contract.source_columns
+            f"{self.value(column, types[column.name])} AS {quoted(column.name)}"
+            for column in self.contract.source_columns
         ]
         if numbered:
             inner.append('row_number() OVER () AS "record number"')
@@ -97,11 +98,7 @@ class CsvQuery:
     @cached_property
     def fits(self) -> str:
         """TRUE for a record whose every value has its type and keeps every rule."""
-        conditions = [
-            check
-            for column in self.contract.source_columns
-            if (check := fitting(column, uuids_by_length=self.uuids_by_length))
-        ]
+        conditions = [check for column in self.contract.source_columns if (check := self.fitting(column))]
         conditions += [f"({self._violation(rule)}) IS NOT TRUE" for rule in self.rules]
         return " AND ".join(conditions) or "true"
 
@@ -115,7 +112,7 @@ class CsvQuery:
         """The columns as they are stored, of a record that fits."""
         forms = duckdb_output(self.contract)
         for column in self.contract.source_columns:
-            forms[column.name] = stored(column, forms[column.name], uuids_by_length=self.uuids_by_length)
+            forms[column.name] = self.stored(column, forms[column.name])
         return ", ".join(f"{form} AS {quoted(name)}" for name, form in forms.items())
 
     def rows(self, path: str, *, numbered: bool = False) -> str:
@@ -144,7 +141,7 @@ class CsvQuery:
         problems = [
             f"CASE WHEN NOT {check} THEN {_problem(column.name, 'type', text_of(column.name), f'is not a {column.type}')} END"
             for column in self.contract.source_columns
-            if (check := fitting(column))
+            if (check := self.fitting(column))
         ]
         problems += [
             f"CASE WHEN {self._violation(rule)} THEN "

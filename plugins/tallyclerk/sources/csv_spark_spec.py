@@ -35,10 +35,11 @@ def refuse_what_spark_cannot(source: CsvFiles, window: Window) -> None:
         raise SpecError(f"engine='spark' cannot load this: {'; '.join(reasons)}. Use engine='local'.")
 
 
-def spark_spec(source: CsvFiles, window: Window, *, target: str, quarantine: str) -> dict[str, Any]:
+def spark_spec(source: CsvFiles, window: Window, *, target: str, quarantine: str, former: str) -> dict[str, Any]:
     """The JSON document that ``spark_jobs/csv_spec.py`` describes. Reads each file once, for its digest and lines.
 
     :param target, quarantine: URIs of the tables.
+    :param former: load id of the window's receipt when this attempt began, "" where it had none.
     """
     contract, dialect = source.contract, source.dialect
     files = [_file(path) for path in source.files(window)]
@@ -50,6 +51,7 @@ def spark_spec(source: CsvFiles, window: Window, *, target: str, quarantine: str
         "fingerprint": source.fingerprint_of([(path.name, facts["sha256"]) for path, facts in files]),
         "target": target,
         "quarantine": quarantine,
+        "former": former,
         "files": [facts for _, facts in files],
         "dialect": {
             name: getattr(dialect, name) for name in ("delimiter", "quote", "escape", "header", "null_text", "encoding")

@@ -59,7 +59,7 @@ def read_numerics(sent: pa.BinaryArray, target: pa.Decimal128Type) -> Numerics:
     special = signs >= _FIRST_SPECIAL
     np.negative(scaled, out=scaled, where=signs == _NEGATIVE)
     return Numerics(
-        _decimals(_spread(scaled, there), ~there | _spread(misfit | special, there), target),
+        _decimals(_spread(scaled, there), there & ~_spread(misfit | special, there), target),
         _spread(special, there),
         _spread(misfit & ~special, there),
     )
@@ -113,12 +113,14 @@ def _spread(found: np.ndarray, there: npt.NDArray[np.bool_]) -> np.ndarray:
     return spread
 
 
-def _decimals(scaled: npt.NDArray[np.int64], missing: npt.NDArray[np.bool_], target: pa.Decimal128Type) -> pa.Array:
+def _decimals(
+    scaled: npt.NDArray[np.int64], valid: npt.NDArray[np.bool_], target: pa.Decimal128Type
+) -> pa.Decimal128Array:
     import numpy as np
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     halves = np.empty((len(scaled), 2), "<i8")
     halves[:, 0], halves[:, 1] = scaled, scaled >> 63
-    values = pa.Array.from_buffers(target, len(scaled), [None, pa.py_buffer(halves)])
-    return pc.if_else(pa.array(missing), pa.scalar(None, target), values) if missing.any() else values
+    # by its buffers: to make an array or a scalar of values, pyarrow imports pandas
+    bits = None if valid.all() else pa.py_buffer(np.packbits(valid, bitorder="little"))
+    return pa.Array.from_buffers(target, len(scaled), [bits, pa.py_buffer(halves)])

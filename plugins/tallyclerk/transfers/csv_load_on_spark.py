@@ -33,9 +33,10 @@ class CsvLoadOnSpark:
     conf: dict[str, str] = field(default_factory=dict)
     _hook: SparkApplicationHook | None = None
 
-    def run(self, window: Window, table: LakeTable, quarantine: str) -> Receipt:
+    def run(self, window: Window, table: LakeTable, quarantine: str, former: Receipt | None) -> Receipt:
         """Load the window.
 
+        :param former: its receipt when this attempt began; another's of the same load, committed since, is taken.
         :raises SpecError: the engine cannot do what was asked.
         :raises SparkJobError: the data was refused; nothing was committed to the table.
         :raises TransientError: the application was lost, or others were faster; a retry is safe.
@@ -47,7 +48,9 @@ class CsvLoadOnSpark:
         refuse_what_spark_cannot(self.source, window)
         with spool_directory() as directory:
             document = directory / "load.json"
-            spec = spark_spec(self.source, window, target=table.uri, quarantine=quarantine)
+            spec = spark_spec(
+                self.source, window, target=table.uri, quarantine=quarantine, former=former.load_id if former else ""
+            )
             document.write_text(json.dumps(spec))
             load = load_name(self.source.contract.dataset, window)
             self._hook = SparkApplicationHook(

@@ -101,12 +101,13 @@ class CsvToHdfsOperator(LakeLoadOperator):
         if self.engine == "local" or not isinstance(source, CsvFiles) or not source.files(window):
             return super().load(lake, window, contract, source, load_id)
         table = self.lake_table(lake, contract)
-        if (held := self.held(table.receipt(window), window, source)) is not None:
+        former = table.receipt(window)
+        if (held := self.held(former, window, source)) is not None:
             return held
         self._load_on_spark = CsvLoadOnSpark(
             source=source, spark_conn_id=self.spark_conn_id, conf=dict(self.spark_conf or {})
         )
-        return self._load_on_spark.run(window, table, self.quarantine_uri(lake, contract))
+        return self._load_on_spark.run(window, table, self.quarantine_uri(lake, contract), former)
 
     def _corrections(self, lake: LakeHook, contract: Contract) -> Corrections:
         from tallyclerk.sinks.corrections import Corrections

@@ -10,8 +10,9 @@ import sys
 from datetime import date
 from typing import Any
 
-from spark_jobs import retail_batch
+from spark_jobs import load_csv, retail_batch
 from spark_jobs.clean_transactions import ArrivalBounds, clean
+from spark_jobs.csv_spec import read_spec
 from spark_jobs.days import DayRange
 from spark_jobs.failures import ContentionError, JobError
 from spark_jobs.job_arguments import JobOptions
@@ -27,6 +28,8 @@ def _do(lake: Lake, asked: dict[str, Any]) -> dict[str, Any]:
         make_folder(lake, asked["folder"])
         lake.table(asked["table"]).create(CUSTOMER_KPIS)
         return {}
+    if asked["only"] == "csv":
+        return {"receipts": [_load_csv(lake, asked["spec"])]}
     window = DayRange(date.fromisoformat(asked["first"]), date.fromisoformat(asked["last"]))
     options = JobOptions(window, asked["lake"])
     only_clean = asked["only"] == "clean"
@@ -34,6 +37,16 @@ def _do(lake: Lake, asked: dict[str, Any]) -> dict[str, Any]:
         [clean(lake, options, ArrivalBounds())] if only_clean else retail_batch.run(lake, options, ArrivalBounds())
     )
     return {"receipts": [receipt.as_dict() for receipt in receipts]}
+
+
+def _load_csv(lake: Lake, spec: dict[str, Any]) -> dict[str, Any]:
+    for key, value in load_csv.SESSION.items():
+        lake.spark.conf.set(key, value)
+    try:
+        return load_csv.load(lake.spark, read_spec(json.dumps(spec))).as_dict()
+    finally:
+        for key in load_csv.SESSION:
+            lake.spark.conf.unset(key)
 
 
 def main() -> None:

@@ -10,13 +10,18 @@ import pytest
 from airflow.sdk import Asset
 from deltalake import DeltaTable
 
+from tallyclerk.contracts import load_contract
+from tallyclerk.core.window import Window
+from tallyclerk.sources.csv_files import CsvFiles
+from tallyclerk.sources.csv_spark_spec import spark_spec
 from tallyclerk.transfers.csv_to_hdfs import CsvToHdfsOperator
-from tests.integration.spark.conftest import ROOT, Connect
+from tests.integration.spark.conftest import ROOT, BatchSession, Connect
 from tests.integration.spark.small_lake import SmallLake
 from tests.running import RunTask, TaskRun
 
 pytestmark = pytest.mark.integration
 DAY = "2026-01-31"
+CONTRACT = ROOT / "include" / "contracts" / "transactions.odcs.yaml"
 SALES = Asset(name="test_cluster_sales", uri="tallyclerk://lake/test/cluster_sales")
 HEADER = (
     "transaction_id;household_id;store_id;basket_id;product_id;quantity;sales_value;retail_disc;coupon_disc;"
@@ -48,7 +53,12 @@ def delivery() -> bytes:
     ]
     free = [f"{key(n)};1;1;1;p;1;0.00;{TAIL}\n" for n in (301, 302, 303)]  # filtered
     again = [f"{key(5)};5;1;1;corrected;1;5.55;{TAIL}\n"]
-    text = [f'{key(200)};1;1;1;"two\nlines; ""quoted""";1;2.00;{TAIL}\n', f"{key(201)};1;1;1;Müsli 5€;1;3.00;{TAIL}\n"]
+    unusual = f"{key(202)};007;1;1;p;1;.5;1.500;0.;0;5;2026-01-31 10:00:00.500\n"
+    text = [
+        unusual,
+        f'{key(200)};1;1;1;"two\nlines; ""quoted""";1;2.00;{TAIL}\n',
+        f"{key(201)};1;1;1;Müsli 5€;1;3.00;{TAIL}\n",
+    ]
     return (HEADER + "".join(good[:20] + bad + free + good[20:] + again + text)).encode("cp1252")
 
 
@@ -60,10 +70,10 @@ def landing(connect: Connect, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def load(run_task: RunTask, target: str, engine: str) -> TaskRun:
-    task = CsvToHdfsOperator(
+def operator(target: str, engine: str) -> CsvToHdfsOperator:
+    return CsvToHdfsOperator(
         task_id=f"sales_by_{engine}",
-        contract=str(ROOT / "include" / "contracts" / "transactions.odcs.yaml"),
+        contract=str(CONTRACT),
         target=f"{target}/rows",
         quarantine=f"{target}/quarantine",
         delimiter=";",
@@ -75,7 +85,10 @@ def load(run_task: RunTask, target: str, engine: str) -> TaskRun:
         outlets=[SALES],
         engine=engine,
     )
-    return run_task(task, conf={"date": DAY})
+
+
+def load(run_task: RunTask, target: str, engine: str) -> TaskRun:
+    return run_task(operator(target, engine), conf={"date": DAY})
 
 
 def stored(uri: str, *leave_out: str) -> list[dict[str, Any]]:
@@ -93,7 +106,7 @@ def test_both_engines_give_one_answer_when_a_day_is_damaged(landing: Path, lake:
     runs = {engine: load(run_task, f"{lake.uri}/{engine}", engine) for engine in ("local", "spark")}
     ours, theirs = runs["local"].value, runs["spark"].value
 
-    assert theirs["ledger"] == {"read": 57, "written": 42, "rejected": 11, "filtered": 3, "deduplicated": 1}
+    assert theirs["ledger"] == {"read": 58, "written": 43, "rejected": 11, "filtered": 3, "deduplicated": 1}
     same = ("dataset", "window", "ledger", "sources", "fingerprint", "contract_version", "cursor", "repeated")
     assert {name: theirs[name] for name in same} == {name: ours[name] for name in same}
     assert theirs["details"]["engine"] == "spark"
@@ -111,3 +124,23 @@ def test_both_engines_give_one_answer_when_a_day_is_damaged(landing: Path, lake:
     assert mended["version"] == theirs["version"] + 1
     assert [row["transaction_id"] for row in stored(theirs["location"])] == [key(1)]
     assert stored(theirs["quarantine"]) == []
+
+
+def test_cluster_takes_the_load_of_another_when_it_was_committed_since_the_attempt_began(
+    landing: Path, lake: SmallLake, batch_session: BatchSession
+) -> None:
+    def load_by(load_id: str, *, former: str) -> dict[str, Any]:
+        source = operator(lake.uri, "spark").make_source(load_contract(CONTRACT), load_id)
+        assert isinstance(source, CsvFiles)
+        spec = spark_spec(
+            source, Window.of_day(DAY), target=f"{lake.uri}/rows", quarantine=f"{lake.uri}/quarantine", former=former
+        )
+        receipt: dict[str, Any] = batch_session.ask(lake, only="csv", spec=spec)["receipts"][0]
+        return receipt
+
+    theirs = load_by("early", former="")
+    assert load_by("late", former="") == theirs | {"repeated": True}
+    assert DeltaTable(f"{lake.uri}/rows").version() == theirs["version"]
+    # who is asked to load again, and knows of the former load, does so
+    again = load_by("late", former="early")
+    assert (again["version"], again["load_id"], again["ledger"]) == (theirs["version"] + 1, "late", theirs["ledger"])

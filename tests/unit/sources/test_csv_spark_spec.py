@@ -29,9 +29,10 @@ def test_the_specification_holds_contract_options_and_files(tmp_path: Path) -> N
     text = b"a,b\n1,2\nlast without a newline"
     (tmp_path / "transactions_2026-03-01.csv").write_bytes(text)
     source = source_of(tmp_path, required=("week",), filters=("sales_value > 0",), deduplicate_by=("transaction_id",))
-    spec = spark_spec(source, DAY, target="hdfs://h/t", quarantine="hdfs://h/q")
+    spec = spark_spec(source, DAY, target="hdfs://h/t", quarantine="hdfs://h/q", former="a")
 
     assert (spec["dataset"], spec["window"], spec["load_id"]) == ("transactions", "2026-03-01", "an attempt")
+    assert spec["former"] == "a"
     assert spec["fingerprint"] == source.fingerprint(DAY)
     assert spec["files"] == [
         {
@@ -54,7 +55,7 @@ def test_the_specification_holds_contract_options_and_files(tmp_path: Path) -> N
 
 def test_lines_are_left_to_spark_when_a_file_is_compressed(tmp_path: Path) -> None:
     (tmp_path / "sales.csv.gz").write_bytes(gzip.compress(b"a\n"))
-    spec = spark_spec(source_of(tmp_path, pattern="*.gz"), DAY, target="t", quarantine="q")
+    spec = spark_spec(source_of(tmp_path, pattern="*.gz"), DAY, target="t", quarantine="q", former="")
     assert set(spec["files"][0]) == {"uri", "bytes", "sha256"}
 
 
