@@ -41,7 +41,7 @@ def read_numerics(sent: pa.BinaryArray, target: pa.Decimal128Type) -> Numerics:
     """
     import numpy as np
 
-    there = sent.is_valid().to_numpy(zero_copy_only=False)
+    there = _is_there(sent)
     words, first = _words(sent, there)
     counts, weights, signs = words[first], words[first + 1].astype("i2").astype("i8"), words[first + 2]
     scaled, misfit = np.zeros(len(first), "i8"), np.zeros(len(first), "?")
@@ -76,6 +76,16 @@ def numeric_text(sent: bytes) -> str:
         unscaled = unscaled * 10_000 + digit
     value = Decimal((int(sign == _NEGATIVE), tuple(map(int, str(unscaled))), 4 * (weight - count + 1)))
     return f"{value:.{shown}f}"
+
+
+def _is_there(sent: pa.BinaryArray) -> npt.NDArray[np.bool_]:
+    """Which values are not null, by the bits of their buffer: for a mask as an array of numpy's, pyarrow imports pandas."""
+    import numpy as np
+
+    if not sent.null_count:
+        return np.ones(len(sent), "?")
+    bits = np.frombuffer(sent.buffers()[0], "u1")
+    return np.unpackbits(bits, count=sent.offset + len(sent), bitorder="little")[sent.offset :].astype("?")
 
 
 def _words(sent: pa.BinaryArray, there: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.int64]]:
@@ -121,6 +131,5 @@ def _decimals(
 
     halves = np.empty((len(scaled), 2), "<i8")
     halves[:, 0], halves[:, 1] = scaled, scaled >> 63
-    # by its buffers: to make an array or a scalar of values, pyarrow imports pandas
     bits = None if valid.all() else pa.py_buffer(np.packbits(valid, bitorder="little"))
     return pa.Array.from_buffers(target, len(scaled), [bits, pa.py_buffer(halves)])
