@@ -15,9 +15,10 @@ from tallyclerk.core.extract import Extract
 from tallyclerk.core.ledger import Ledger
 from tallyclerk.core.window import Window
 from tallyclerk.exceptions import DamagedFileError
-from tallyclerk.sources import csv_account, csv_keys, csv_plain
+from tallyclerk.sources import csv_account, csv_engine, csv_keys, csv_plain
 from tallyclerk.sources.csv_files import CsvFiles
 from tallyclerk.sources.csv_query import CsvQuery
+from tallyclerk.sources.landing_file import open_landing_file
 
 EVENTS = """\
 apiVersion: v3.1.0
@@ -103,6 +104,18 @@ def test_file_is_read_once_when_each_line_is_a_record_that_fits(
     written = 1 if filters else 2
     assert extract.ledger == Ledger(read=2, written=written, filtered=2 - written)
     assert readings == ["plain"]
+
+
+def test_lines_read_so_far_are_told_while_a_plain_file_is_read(contract: Contract, tmp_path: Path):
+    path, told = tmp_path / "events_2026-03-01.csv", list[int]()
+    path.write_text(HEADER + "".join(f"{number:08x}{FIRST[8:]},,1.00,\n" for number in range(50_000)))
+    file = open_landing_file(path, encoding="UTF-8", directory=tmp_path)
+    with csv_engine.connect(tmp_path) as connection:
+        query = CsvQuery(contract, contract.csv)
+        csv_account.read_file(connection, query, file, tmp_path / "rows.parquet", told.append)
+    assert told == sorted(told)
+    assert len(set(told)) > 2
+    assert told[-1] == file.lines == 50_001
 
 
 @pytest.mark.parametrize("filters", [(), ("amount > 1",)])
