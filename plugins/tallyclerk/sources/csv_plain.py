@@ -20,6 +20,7 @@ from tallyclerk.sources.csv_progress import Tell
 from tallyclerk.sources.csv_query import CsvQuery, Passed
 from tallyclerk.sources.csv_uuids import are_plain_uuids, text_bytes
 from tallyclerk.sources.csv_values import in_calendar, is_iso, text_of
+from tallyclerk.sources.landing_file import count_newlines
 
 if TYPE_CHECKING:
     import duckdb
@@ -161,15 +162,13 @@ class _Reading:
         if quote and quote.encode() in piece:
             self._is_plain = False
             return b""
-        content = np.frombuffer(piece, "u1")
-        self._newlines += int(np.count_nonzero(content == ord("\n")))
+        self._newlines += count_newlines(piece)
         if b"\r" in piece:
             self._returns += piece.count(b"\r")
         if self._returns:
             self._endings += (self._last + piece).count(b"\r\n")
-        if self._header_lines and not self._begun:
-            content = content[piece.find(b"\n") + 1 :]
-        self._in_records.add(content)
+        header_bytes = piece.find(b"\n") + 1 if self._header_lines and not self._begun else 0
+        self._in_records.add(np.frombuffer(piece, "u1")[header_bytes:])
         self._begun, self._last = True, piece[-1:] or self._last
         self._tell(self._newlines)
         return piece
